@@ -1,0 +1,12 @@
+"""Every address of the site. Each app names its own; this file says where they hang."""
+
+from django.urls import include, path
+
+from webapp.api import api
+
+urlpatterns = [
+    path("accounts/", include("webapp.accounts.urls")),
+    path("api/", api.urls),
+    path("", include("webapp.runs.urls")),
+    path("", include("annotation.urls")),
+]
