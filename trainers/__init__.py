@@ -1,0 +1,1 @@
+"""Learning from what people said: records in, models out. No Django, no Celery, but for `tasks.py`."""

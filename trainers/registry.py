@@ -1,0 +1,260 @@
+"""The methods Kibitz knows, one line each, and what their settings may be.
+
+Imports no torch: the web reads a method's `Config` from the file's syntax tree, so that the form, the
+command line and the child process agree without any of them loading the method.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The numbers a setting may take: from `low` (itself excluded when `above`) to `high`."""
+
+    low: float | None = None
+    high: float | None = None
+    above: bool = False
+
+
+# What a method's Config says a number may be. `fields` below reads these names from the source.
+Positive = Annotated[float, Bounds(low=0, above=True)]
+NonNegative = Annotated[float, Bounds(low=0)]
+Share = Annotated[float, Bounds(low=0, high=1)]
+Count = Annotated[int, Bounds(low=1)]
+Whole = Annotated[int, Bounds(low=0)]
+
+TYPES: dict[str, tuple[str, Bounds]] = {
+    **{plain: (plain, Bounds()) for plain in ("float", "int", "str", "bool")},
+    **{
+        name: (get_args(alias)[0].__name__, get_args(alias)[1])
+        for name, alias in [
+            ("Positive", Positive),
+            ("NonNegative", NonNegative),
+            ("Share", Share),
+            ("Count", Count),
+            ("Whole", Whole),
+        ]
+    },
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A training method: where it lives, what it learns from, what it needs and what it makes."""
+
+    module: str
+    title: str
+    family: str
+    produces: str
+    """The kind of artifact: policy, reward_model or items."""
+    reads: tuple[str, ...] = ()
+    """The kinds of record it can learn from; any one of them is enough."""
+    inputs: tuple[str, ...] = ()
+    """The roles of earlier models that it cannot do without."""
+    optional_inputs: tuple[str, ...] = ()
+    knobs: tuple[str, ...] = ("lr",)
+    """The settings that may be changed while it runs."""
+
+
+ANY = ("pair", "correction", "demonstration")
+
+METHODS: dict[str, Entry] = {
+    "reward/bradley_terry": Entry(
+        "trainers.methods.reward.bradley_terry",
+        "Bradley-Terry reward model",
+        "reward",
+        "reward_model",
+        reads=("pair", "correction"),
+        optional_inputs=("policy",),
+    ),
+    "direct/dpo": Entry(
+        "trainers.methods.direct.dpo",
+        "DPO: direct preference optimization",
+        "direct",
+        "policy",
+        reads=("pair", "correction"),
+        inputs=("policy",),
+        optional_inputs=("reference",),
+    ),
+    "correction/sft": Entry(
+        "trainers.methods.correction.sft",
+        "Supervised fine-tuning",
+        "correction",
+        "policy",
+        reads=ANY,
+        inputs=("policy",),
+    ),
+    "online/rloo": Entry(
+        "trainers.methods.online.rloo",
+        "RLOO: REINFORCE leave-one-out",
+        "online",
+        "policy",
+        reads=ANY,
+        inputs=("policy", "reward_model"),
+        optional_inputs=("reference",),
+        knobs=("lr", "kl_coef"),
+    ),
+    "query/random": Entry(
+        "trainers.methods.query.random",
+        "Random comparisons",
+        "query",
+        "items",
+        reads=ANY,
+        inputs=("policy",),
+        optional_inputs=("rival",),
+        knobs=(),
+    ),
+}
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be: which one, what was found, what was expected."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True)
+class Field:
+    """One setting of a method, as a form or a command line shows it."""
+
+    name: str
+    type: str
+    """float, int, str, bool or choice."""
+    default: Any
+    doc: str
+    choices: tuple[Any, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    above: bool = False
+    """Whether the value must be greater than `low`, not only equal to it."""
+
+
+def entry(name: str) -> Entry:
+    """The method called `name`, or a ValueError that lists the known ones."""
+    if name not in METHODS:
+        raise ConfigError(
+            "method", f"No training method called '{name}'. Known methods: {', '.join(METHODS)}."
+        )
+    return METHODS[name]
+
+
+def learns_from(kinds: Mapping[str, int]) -> list[str]:
+    """The methods that can learn from a snapshot with so many records of each kind."""
+    return [name for name, one in METHODS.items() if any(kinds.get(kind) for kind in one.reads)]
+
+
+def card(name: str) -> str:
+    """The method's page, as markdown."""
+    return (HERE / "cards" / f"{name.partition('/')[2]}.md").read_text(encoding="utf-8")
+
+
+@cache
+def fields(name: str) -> tuple[Field, ...]:
+    """The method's settings in the order of its Config, read from the source without running it."""
+    path = HERE.parent / (entry(name).module.replace(".", "/") + ".py")
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == "Config":
+            return tuple(_fields(node, str(path)))
+    raise TypeError(f"{path} has no class Config: a method says there what can be set.")
+
+
+def _fields(config: ast.ClassDef, path: str) -> list[Field]:
+    found = []
+    for node, after in zip(config.body, [*config.body[1:], None], strict=True):
+        if not isinstance(node, ast.AnnAssign):
+            continue
+        name = ast.unparse(node.target)
+        where = f"{path}:{node.lineno}: Config.{name}"
+        if node.value is None:
+            raise TypeError(f"{where} has no default. Give it one, so that the method runs as it is.")
+        if not (isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)):
+            raise TypeError(f"{where} has no docstring under it. Say there what it does.")
+        doc = " ".join(str(after.value.value).split())
+        default = ast.literal_eval(node.value)
+        found.append(_field(name, node.annotation, default, doc, where))
+    return found
+
+
+def _field(name: str, annotation: ast.expr, default: Any, doc: str, where: str) -> Field:
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Literal":
+        choices = ast.literal_eval(annotation.slice)
+        return Field(name, "choice", default, doc, choices if isinstance(choices, tuple) else (choices,))
+    spelled = ast.unparse(annotation)
+    if spelled not in TYPES:
+        raise TypeError(f"{where} is a {spelled}. Expected Literal[…] or one of {', '.join(TYPES)}.")
+    kind, bounds = TYPES[spelled]
+    return Field(name, kind, default, doc, (), bounds.low, bounds.high, bounds.above)
+
+
+def read_config(name: str, mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """The method's whole config: what `mapping` sets, checked and coerced, and the defaults for the rest.
+
+    Values may be text, as a form or a command line sends them. Raises ConfigError (a ValueError) that
+    names the field.
+    """
+    known = {field.name: field for field in fields(name)}
+    for key in mapping:
+        if key not in known:
+            raise ConfigError(key, f"{name} has no setting '{key}'. It has {', '.join(known)}.")
+    return {
+        key: _read(field, mapping[key]) if key in mapping else field.default for key, field in known.items()
+    }
+
+
+def _read(field: Field, value: Any) -> Any:
+    found = f"'{field.name}' is {value!r}"
+    if field.type == "choice":
+        for choice in field.choices:
+            if value == choice or (isinstance(value, str) and value == str(choice)):
+                return choice
+        raise ConfigError(field.name, f"{found}. Expected one of {', '.join(map(str, field.choices))}.")
+    if field.type == "str":
+        if not isinstance(value, str):
+            raise ConfigError(field.name, f"{found}. Expected text.")
+        return value
+    if field.type == "bool":
+        spelled = str(value).strip().lower()
+        if spelled in ("true", "on", "yes", "1"):
+            return True
+        if spelled in ("false", "off", "no", "0", ""):
+            return False
+        raise ConfigError(field.name, f"{found}. Expected true or false.")
+    return _number(field, value, found)
+
+
+def _number(field: Field, value: Any, found: str) -> int | float:
+    expected = _expected(field)
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError
+        number: int | float = float(value)
+        if field.type == "int":
+            if number != int(number):
+                raise ValueError
+            number = int(number)
+    except (ValueError, OverflowError):
+        raise ConfigError(field.name, f"{found}. Expected {expected}.") from None
+    below = field.low is not None and (number < field.low or (field.above and number == field.low))
+    if not math.isfinite(number) or below or (field.high is not None and number > field.high):
+        raise ConfigError(field.name, f"{found}. Expected {expected}.")
+    return number
+
+
+def _expected(field: Field) -> str:
+    kind = "a whole number" if field.type == "int" else "a number"
+    low = "" if field.low is None else f" {'above' if field.above else 'of at least'} {field.low:g}"
+    high = "" if field.high is None else f"{' and' if low else ''} at most {field.high:g}"
+    return kind + low + high
