@@ -1,0 +1,23 @@
+"""Policies and reward models: what they are (`policy.py`), and how they are kept on disk.
+
+A model is a directory: `kibitz.json` says what kind it is and how it is shaped, `model.safetensors` holds its
+weights, and a Hugging Face model brings its own files along. Nothing is ever unpickled.
+"""
+
+from trainers.nn.policy import Batch, Encoded, Policy, RewardModel, Samples, collate, pad_right
+from trainers.nn.storage import digest, load, load_policy, load_reward_model, save
+
+__all__ = [
+    "Batch",
+    "Encoded",
+    "Policy",
+    "RewardModel",
+    "Samples",
+    "collate",
+    "digest",
+    "load",
+    "load_policy",
+    "load_reward_model",
+    "pad_right",
+    "save",
+]
