@@ -5,7 +5,7 @@ from django.urls import include, path
 from webapp.api import api
 
 urlpatterns = [
-    path("accounts/", include("webapp.accounts.urls")),
+    path("", include("webapp.accounts.urls")),
     path("api/", api.urls),
     path("", include("webapp.runs.urls")),
     path("", include("annotation.urls")),

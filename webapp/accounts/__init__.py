@@ -1,0 +1,1 @@
+"""People: accounts, invitations, one-time links and API tokens."""
