@@ -1,0 +1,59 @@
+"""What interfaces share: an item as a person sees it, and as a record keeps it."""
+
+from annotation import richtext
+from annotation.models import Candidate, Item, Label
+from trainers.records import Message, Prompt
+
+
+def context(item: Item) -> dict:
+    """The turns that led to the answers, oldest first; a plain prompt is one turn of the user."""
+    messages = item.context.get("messages") or [{"role": "user", "content": item.context["prompt"]}]
+    return {
+        "messages": [
+            {"role": turn["role"], "text": turn["content"], "html": richtext.render(turn["content"])}
+            for turn in messages
+        ]
+    }
+
+
+def answers(claim, names: tuple[str, ...]) -> list[dict]:
+    """The candidates in the order shown. Who wrote them is named only where the study says so."""
+    hidden = claim.task.study.names_hidden
+    return [
+        {
+            "name": name,
+            "id": candidate.pk,
+            "text": candidate.text,
+            "html": richtext.render(candidate.text),
+            "policy": "" if hidden else candidate.policy,
+        }
+        for name, candidate in zip(names, claim.candidates, strict=False)
+    ]
+
+
+def prompt(item: Item) -> Prompt:
+    if "prompt" in item.context:
+        return item.context["prompt"]
+    return tuple(Message(turn["role"], turn["content"]) for turn in item.context["messages"])
+
+
+def record_id(given: Label) -> str:
+    """Sorts by item, so that everything said about one item stands together in a file."""
+    return f"{given.task.item_id:010d}-{given.pk:010d}"
+
+
+def lineage(given: Label, **candidates: Candidate) -> dict:
+    """Where a record comes from: its label, its item, and who or what wrote each answer."""
+    item = given.task.item
+    source: dict = {"label": given.pk, "task": given.task_id, "item": item.pk}
+    if item.external_id:
+        source["external_id"] = item.external_id
+    if given.source:
+        source["imported"] = given.source
+    for role, candidate in candidates.items():
+        source[role] = {"candidate": candidate.pk, "index": candidate.index}
+        if candidate.policy:
+            source[role]["policy"] = candidate.policy
+        if candidate.source:
+            source[role]["source"] = candidate.source
+    return source

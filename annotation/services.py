@@ -1,0 +1,436 @@
+"""What can be done with a study: each a verb, each a change that holds or does not happen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F, Max
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.timesince import timeuntil
+
+from annotation import queue
+from annotation.errors import Conflict, Invalid
+from annotation.interfaces.registry import interface, read_interfaces, read_options
+from annotation.models import Assignment, Candidate, Item, Label, Membership, Role, Study, Task
+from annotation.queue import Claim
+
+MOST_CLAIMED = 10
+"""How many tasks one claim may ask for."""
+LONGEST_CONTEXT = 200_000
+MOST_CANDIDATES = 20
+ROLES = ("system", "user", "assistant", "tool")
+
+
+# --- studies and who is in them
+
+
+def create_study(
+    *,
+    name: str,
+    owner,
+    guidelines: str = "",
+    interfaces: list | None = None,
+    overlap: int = 1,
+    names_hidden: bool = True,
+    licence: str = "",
+    consent: str = "",
+) -> Study:
+    """A new study; its owner is its first member. Without `interfaces` it compares answers in pairs."""
+    if not name.strip():
+        raise Invalid("A study needs a name.", field="name")
+    if not 1 <= overlap <= 100:
+        raise Invalid(f"Found an overlap of {overlap}; expected 1 to 100 people for a task.", field="overlap")
+    with transaction.atomic():
+        study = Study.objects.create(
+            name=name.strip(),
+            guidelines=guidelines,
+            interfaces=read_interfaces([{"kind": "pairwise"}] if interfaces is None else interfaces),
+            overlap=overlap,
+            names_hidden=names_hidden,
+            licence=licence,
+            consent=consent,
+            created_by=owner,
+        )
+        join_study(study=study, user=owner, role=Role.OWNER)
+    return study
+
+
+def change_study(*, study: Study, **changes: Any) -> Study:
+    """Changes what may change once people are at work: its words, and whether names are hidden."""
+    known = ("name", "guidelines", "names_hidden", "licence", "consent")
+    for field, value in changes.items():
+        if field not in known:
+            raise Invalid(f"{field} cannot be changed. What can: {', '.join(known)}.", field=field)
+        setattr(study, field, value)
+    if not study.name.strip():
+        raise Invalid("A study needs a name.", field="name")
+    study.save(update_fields=list(changes))
+    return study
+
+
+def archive_study(*, study: Study, archived: bool = True) -> None:
+    """Stops handing out tasks, or starts again. What people still have open may be submitted."""
+    study.archived_at = timezone.now() if archived else None
+    study.save(update_fields=["archived_at"])
+
+
+def join_study(*, study: Study, user, role: str) -> Membership:
+    """Makes someone a member; a member already there takes the role."""
+    if role not in Role.values:
+        raise Invalid(f"No role called {role!r}. Roles: {', '.join(Role.values)}.", field="role")
+    membership, _ = Membership.objects.update_or_create(study=study, user=user, defaults={"role": role})
+    return membership
+
+
+# --- items
+
+
+def add_items(*, study: Study, items: Iterable[Mapping[str, Any]]) -> list[Item]:
+    """Adds items and the tasks they ask for; all of them, or none when one is wrong.
+
+    Each is {"context": {"prompt"} or {"messages"}, "candidates": [{"text", "policy", "source"}], "external_id",
+    "source"}. One whose external id the study has already is left as it is and not returned, so that adding the
+    same items again changes nothing.
+    """
+    rows = [_read_item(study, number, given) for number, given in enumerate(items)]
+    with transaction.atomic():
+        Study.objects.select_for_update().get(pk=study.pk)  # two callers at once must not share positions
+        known = study.items.filter(external_id__in={item.external_id for item, _ in rows} - {""})
+        seen = set(known.values_list("external_id", flat=True))
+        fresh = []
+        for item, candidates in rows:
+            if item.external_id in seen:
+                continue
+            seen |= {item.external_id} - {""}
+            fresh.append((item, candidates))
+        place_items(study=study, rows=fresh)
+    return [item for item, _ in fresh]
+
+
+def place_items(*, study: Study, rows: list[tuple[Item, list[Candidate]]]) -> list[Task]:
+    """Stores items with their candidates behind the last item, and makes their tasks."""
+    last = study.items.aggregate(last=Max("position"))["last"]
+    position = 0 if last is None else last + 1
+    for offset, (item, _) in enumerate(rows):
+        item.position = position + offset
+    Item.objects.bulk_create([item for item, _ in rows], batch_size=1000)
+    for item, candidates in rows:
+        for index, candidate in enumerate(candidates):
+            candidate.item_id, candidate.index = item.pk, index
+    Candidate.objects.bulk_create(
+        [candidate for _, several in rows for candidate in several], batch_size=1000
+    )
+    tasks = [task for item, candidates in rows for task in _tasks(study, item, candidates)]
+    return Task.objects.bulk_create(tasks, batch_size=1000)
+
+
+def _tasks(study: Study, item: Item, candidates: list[Candidate]) -> list[Task]:
+    """What the study asks about an item, in the order of its interfaces."""
+    found: dict[str, list[list[Candidate]]] = {}
+    for entry in study.interfaces:
+        module = interface(entry["kind"])
+        found[entry["kind"]] = module.tasks(candidates, read_options(module.Options, entry["options"]))
+    tasks = []
+    for kind, questions in found.items():
+        waiting = any(found.get(before) for before in interface(kind).FOLLOWS)
+        for asked in questions:
+            tasks.append(
+                Task(
+                    study=study,
+                    item=item,
+                    kind=kind,
+                    candidates=[candidate.pk for candidate in asked],
+                    position=item.position,
+                    overlap=study.overlap,
+                    open=0 if waiting else study.overlap,
+                    waiting=waiting,
+                )
+            )
+    return tasks
+
+
+def _read_item(study: Study, number: int, given: Mapping[str, Any]) -> tuple[Item, list[Candidate]]:
+    """An item and its candidates, checked; an error names the item by its place in the list."""
+    where = f"items[{number}]"
+    external_id = given.get("external_id") or ""
+    if not isinstance(external_id, str) or len(external_id) > 200:
+        raise Invalid(
+            f"Found {external_id!r}; expected text of at most 200 characters.", field=f"{where}.external_id"
+        )
+    item = Item(
+        study=study,
+        context=_read_context(given.get("context"), f"{where}.context"),
+        external_id=external_id,
+        source=_read_source(given.get("source"), f"{where}.source"),
+    )
+    answers = given.get("candidates")
+    least = 2 if study.kinds == ["pairwise"] else 1
+    if not isinstance(answers, list | tuple) or not least <= len(answers) <= MOST_CANDIDATES:
+        found = len(answers) if isinstance(answers, list | tuple) else repr(answers)
+        raise Invalid(
+            f"Found {found} answers; expected {least} to {MOST_CANDIDATES}.", field=f"{where}.candidates"
+        )
+    candidates = []
+    for index, answer in enumerate(answers):
+        inside = f"{where}.candidates[{index}]"
+        if isinstance(answer, str):
+            answer = {"text": answer}
+        text = _read_text(answer.get("text"), f"{inside}.text")
+        policy = _read_text(answer.get("policy", ""), f"{inside}.policy")
+        source = _read_source(answer.get("source"), f"{inside}.source")
+        candidates.append(Candidate(text=text, policy=policy[:200], source=source))
+    return item, candidates
+
+
+def _read_context(value: Any, where: str) -> dict:
+    if isinstance(value, Mapping) and set(value) == {"prompt"}:
+        return {"prompt": _read_text(value["prompt"], f"{where}.prompt")}
+    if isinstance(value, Mapping) and set(value) == {"messages"} and isinstance(value["messages"], list):
+        if not value["messages"]:
+            raise Invalid("The chat has no messages.", field=f"{where}.messages")
+        return {
+            "messages": [
+                _read_message(one, f"{where}.messages[{n}]") for n, one in enumerate(value["messages"])
+            ]
+        }
+    raise Invalid(
+        'Expected {"prompt": "…"} or {"messages": [{"role": "user", "content": "…"}]}.', field=where
+    )
+
+
+def _read_message(value: Any, where: str) -> dict:
+    if not isinstance(value, Mapping) or set(value) != {"role", "content"} or value["role"] not in ROLES:
+        raise Invalid(f'Expected {{"role", "content"}} with a role of {", ".join(ROLES)}.', field=where)
+    return {"role": value["role"], "content": _read_text(value["content"], f"{where}.content")}
+
+
+def _read_text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise Invalid(f"Found {value!r}; expected text.", field=where)
+    if len(value) > LONGEST_CONTEXT:
+        raise Invalid(f"Has {len(value):,} characters; the most is {LONGEST_CONTEXT:,}.", field=where)
+    if "\x00" in value:
+        raise Invalid("Holds a NUL character, which no database text can. Remove it.", field=where)
+    return value
+
+
+def _read_source(value: Any, where: str) -> dict:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise Invalid(f"Found {value!r}; expected an object.", field=where)
+    return dict(value)
+
+
+# --- tasks and labels
+
+
+def claim_tasks(
+    *, study: Study | int, annotator, kind: str | None = None, count: int = 1, besides: Iterable[int] = ()
+) -> list[Claim]:
+    """Leases tasks to a member: what they hold already comes first. `besides` are those their page has in hand."""
+    pk = study if isinstance(study, int) else study.pk
+    count = max(1, min(count, MOST_CLAIMED))
+    for _ in range(3):
+        claims = queue.claim(study=pk, person=annotator.pk, kind=kind, count=count, besides=list(besides))
+        # Empty-handed while a place is open: others were taking the rows next to it. They are done by now.
+        if claims or not queue.left(study=pk, person=annotator.pk, kind=kind).available:
+            break
+    return claims
+
+
+def why_empty(*, study: Study, annotator, kind: str | None = None) -> str:
+    """In a sentence, why there is no task for this person now."""
+    left = queue.left(study=study.pk, person=annotator.pk, kind=kind)
+    if left.archived:
+        return "This study is archived. Its owner can open it again."
+    if not left.any_tasks:
+        return "This study has no items yet."
+    if left.open and left.held >= queue.MOST_HELD:
+        return f"You hold {left.held} tasks, the most there may be. Answer or skip some of them first."
+    if left.held:
+        return "You hold every task that is left for you."
+    if left.held_by_others_until:
+        return f"Others hold the rest; some may come back in {timeuntil(left.held_by_others_until) or 'a moment'}."
+    return "Done: every task is answered, or was answered by you."
+
+
+def turn_at(*, task: Task | int, annotator) -> Claim:
+    """The person's own turn at a task, for showing it again; Conflict when they do not hold it."""
+    pk = task if isinstance(task, int) else task.pk
+    turn = queue.turn(task=pk, person=annotator.pk)
+    if turn is None or turn.assignment.state != Assignment.State.LEASED:
+        raise _taken(pk, annotator)
+    return turn
+
+
+def extend_leases(*, annotator, tasks: Iterable[int]) -> dict[int, datetime]:
+    """Renews the leases this person still holds, and returns until when; a task that is missing was lost."""
+    return queue.extend(person=annotator.pk, tasks=list(tasks))
+
+
+def release_expired() -> int:
+    """Gives back the places of leases that ran out. Claims do it where they need to; this is for a sweep."""
+    return queue.release()
+
+
+def submit_label(*, task: Task | int, annotator, answer, key: UUID | str, seconds: float = 0.0) -> Label:
+    """Stores what a person said; two statements. `answer` is an interface's Answer, or a form or JSON to be read.
+
+    The same key again is the same label. A late answer counts if its place was not given to somebody else.
+    """
+    pk = task if isinstance(task, int) else task.pk
+    key = _read_key(key)
+    turn = queue.turn(task=pk, person=annotator.pk, key=key)
+    if turn is None:
+        raise Conflict(
+            "This task was not handed to you. Ask for the next one.", holder=_holder(pk, annotator)
+        )
+    if turn.label:
+        return _same_label(turn.label, pk, annotator)
+    if isinstance(answer, Mapping):
+        answer = interface(turn.task.kind).read(answer, turn)
+    seconds = float(seconds) if math.isfinite(float(seconds)) else 0.0
+    try:
+        label = queue.keep(
+            task=pk,
+            person=annotator.pk,
+            answer=answer.to_json(),
+            key=key,
+            seconds=min(max(seconds, 0.0), 86_400.0),
+        )
+    except IntegrityError:
+        raise Conflict("Two requests about this task met. Send yours again.") from None
+    if label is None:
+        twin = Label.objects.filter(key=key).first()  # the same answer, sent twice at once
+        if twin:
+            return _same_label(twin, pk, annotator)
+        raise _taken(pk, annotator)
+    return label
+
+
+def _read_key(key: UUID | str) -> UUID:
+    try:
+        return key if isinstance(key, UUID) else UUID(key)
+    except (ValueError, TypeError, AttributeError):
+        raise Invalid(f"Found the key {key!r}; expected a UUID made for this answer.", field="key") from None
+
+
+def _same_label(label: Label, task: int, annotator) -> Label:
+    if (label.task_id, label.annotator_id) != (task, annotator.pk):
+        raise Invalid("This key belongs to another answer. Make a new UUID for each answer.", field="key")
+    return label
+
+
+def _holder(task: int, annotator) -> str | None:
+    """Who answered a task, or else who holds it, other than this person."""
+    others = Assignment.objects.filter(task=task, state__in=["submitted", "leased"]).exclude(
+        annotator=annotator.pk
+    )
+    names = others.order_by("-state", "-changed_at").values_list("annotator__username", flat=True)
+    return ", ".join(names) or None
+
+
+def _taken(task: int, annotator) -> Conflict:
+    own = Assignment.objects.filter(task=task, annotator=annotator.pk).first()
+    if own and own.state == Assignment.State.SUBMITTED:
+        return Conflict(
+            "You answered this task already. Undo that answer to change it.", holder=annotator.username
+        )
+    if own and own.state == Assignment.State.SKIPPED:
+        return Conflict("You skipped this task, and it went to others.", holder=_holder(task, annotator))
+    holder = _holder(task, annotator)
+    if holder is None:
+        return Conflict("You do not hold this task now. Ask for the next one.")
+    return Conflict(f"This task is {holder}'s now: your turn ended before your answer came.", holder=holder)
+
+
+def skip_task(*, task: Task | int, annotator, reason: str = "") -> None:
+    """Passes a task on to somebody else. Skipping it again changes nothing, so a retry needs no key."""
+    pk = task if isinstance(task, int) else task.pk
+    state = queue.skip(task=pk, person=annotator.pk, reason=reason.replace("\x00", "")[:1000])
+    if state is None:
+        raise Conflict(
+            "This task was not handed to you. Ask for the next one.", holder=_holder(pk, annotator)
+        )
+    if state == Assignment.State.SUBMITTED:
+        raise Conflict("You answered this task already. Undo that answer first.", holder=annotator.username)
+
+
+@transaction.atomic
+def undo_last(*, study: Study, annotator) -> Claim | None:
+    """Takes back the last thing a person did: their answer is withdrawn, or their skip forgotten.
+
+    The task is theirs again with what they had chosen; the history stays. None when there is nothing to undo.
+    """
+    done = Assignment.objects.filter(study=study, annotator=annotator, state__in=["submitted", "skipped"])
+    last = done.order_by("-changed_at", "-pk").first()
+    if last is None:
+        return None
+    Task.objects.select_for_update(no_key=True).get(pk=last.task_id)
+    last = done.select_for_update(no_key=True).filter(pk=last.pk).first()
+    if last is None:
+        raise Conflict("Another request changed this task just now. Try again.")
+    if last.state == Assignment.State.SUBMITTED:
+        label = last.labels.current().get()
+        _withdraw(label, by=annotator)
+        Task.objects.filter(pk=last.task_id).update(done=F("done") - 1)
+    elif not Task.objects.filter(pk=last.task_id, open__gt=0).update(open=F("open") - 1):
+        raise _taken(last.task_id, annotator)
+    last.state, last.reason = Assignment.State.LEASED, ""
+    last.changed_at, last.lease_until = Now(), Now() + queue.LEASE
+    last.save(update_fields=["state", "reason", "lease_until", "changed_at"])
+    return queue.turn(task=last.task_id, person=annotator.pk)
+
+
+@transaction.atomic
+def withdraw_label(*, label: Label, by) -> Label:
+    """Takes a label back for good: its place is open again, to its annotator too. Returns the withdrawal."""
+    Task.objects.select_for_update(no_key=True).get(pk=label.task_id)
+    assignment = Assignment.objects.select_for_update(no_key=True).get(pk=label.assignment_id)
+    if not Label.objects.current().filter(pk=label.pk).exists():
+        raise Conflict("This label does not stand any more: it was withdrawn or replaced.")
+    withdrawal = _withdraw(label, by=by)
+    Task.objects.filter(pk=label.task_id).update(done=F("done") - 1, open=F("open") + 1)
+    assignment.state = Assignment.State.EXPIRED
+    assignment.save(update_fields=["state"])
+    return withdrawal
+
+
+def _withdraw(label: Label, by) -> Label:
+    return Label.objects.create(
+        study_id=label.study_id,
+        task_id=label.task_id,
+        assignment_id=label.assignment_id,
+        annotator=by,
+        kind=label.kind,
+        answer=label.answer,
+        key=uuid4(),
+        supersedes=label,
+        withdrawn=True,
+    )
+
+
+PROGRESS = """
+SELECT count(*) FILTER (WHERE l.created_at >= date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'),
+       count(*),
+       (SELECT count(*) FROM (SELECT FROM annotation_task t WHERE t.study_id = %(study)s AND t.open > 0
+                              LIMIT 1000) t)
+FROM annotation_label l
+WHERE l.annotator_id = %(person)s AND l.study_id = %(study)s AND NOT l.withdrawn
+  AND NOT EXISTS (SELECT FROM annotation_label later WHERE later.supersedes_id = l.id)
+"""
+
+
+def progress(study: Study, user) -> dict[str, int]:
+    """A person's labels today (UTC) and in all, and the tasks still open in the study, counted up to 1,000."""
+    with connection.cursor() as cursor:
+        cursor.execute(PROGRESS, {"study": study.pk, "person": user.pk})
+        today, total, open_tasks = cursor.fetchone()
+    return {"today": today, "total": total, "open": open_tasks}
