@@ -1,6 +1,6 @@
 """The HTTP API, described by itself at `/api/docs`. One way in (a token, or the session), one shape of error.
 
-    {"error": {"code": "conflict", "message": "…what happened, and what to do…", "field": null, "details": {}}}
+{"error": {"code": "conflict", "message": "…what happened, and what to do…", "field": null, "details": {}}}
 """
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -15,21 +15,28 @@ from webapp.runs.api import router as runs_router
 api = NinjaAPI(
     title="Kibitz",
     version="1",
-    description="Studies, labels, snapshots and runs. Send `Authorization: Bearer <token>`; make a token on your account page.",
+    description=(
+        "Studies, labels, snapshots and runs. Send `Authorization: Bearer <token>`; "
+        "tokens are made on your account page."
+    ),
     auth=api_auth,
 )
 api.add_router("", annotation_router)
 api.add_router("", runs_router)
 
 
-def refuse(request, status: int, code: str, message: str, field: str | None = None, details: dict | None = None):
+def refuse(
+    request, status: int, code: str, message: str, field: str | None = None, details: dict | None = None
+):
     error = {"code": code, "message": message, "field": field, "details": details or {}}
     return api.create_response(request, {"error": error}, status=status)
 
 
 @api.exception_handler(Http404)
 def not_found(request: HttpRequest, problem: Http404) -> HttpResponse:
-    return refuse(request, 404, "not_found", str(problem) or "There is no such thing, or it is not yours to see.")
+    return refuse(
+        request, 404, "not_found", str(problem) or "There is no such thing, or it is not yours to see."
+    )
 
 
 @api.exception_handler(AuthenticationError)
@@ -51,7 +58,9 @@ def invalid(request: HttpRequest, problem: Invalid) -> HttpResponse:
 def malformed(request: HttpRequest, problem: ValidationError) -> HttpResponse:
     first = problem.errors[0]
     place = ".".join(str(part) for part in first["loc"][1:])
-    return refuse(request, 422, "invalid", f"{place}: {first['msg']}", field=place, details={"errors": problem.errors})
+    return refuse(
+        request, 422, "invalid", f"{place}: {first['msg']}", field=place, details={"errors": problem.errors}
+    )
 
 
 @api.exception_handler(HttpError)

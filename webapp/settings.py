@@ -64,7 +64,9 @@ def secret_key(home: Path) -> str:
     if given := os.environ.get("KIBITZ_SECRET_KEY"):
         return given
     if PRODUCTION:
-        raise ImproperlyConfigured("KIBITZ_PRODUCTION is 1 but KIBITZ_SECRET_KEY is not set; give it 50 random characters.")
+        raise ImproperlyConfigured(
+            "KIBITZ_PRODUCTION is 1 but KIBITZ_SECRET_KEY is not set; give it 50 random characters."
+        )
     kept = home / "secret_key"
     if not kept.exists():
         kept.touch(mode=0o600)
@@ -84,7 +86,9 @@ MODELS = KIBITZ_HOME / "models"
 UPLOADS = KIBITZ_HOME / "uploads"
 
 SECRET_KEY = secret_key(KIBITZ_HOME)
-ALLOWED_HOSTS = [host for host in os.environ.get("KIBITZ_HOSTS", "localhost,127.0.0.1,[::1]").split(",") if host]
+ALLOWED_HOSTS = [
+    host for host in os.environ.get("KIBITZ_HOSTS", "localhost,127.0.0.1,[::1]").split(",") if host
+]
 CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS] if PRODUCTION else []
 
 INSTALLED_APPS = [

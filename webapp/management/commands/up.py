@@ -86,7 +86,11 @@ class Command(BaseCommand):
             "PYTHONUNBUFFERED": "1",
         }
         self.valkey = None if os.environ.get("BROKER_URL") else embedded.valkey_server()
-        parts = [self.web(), self.worker("train", "cpu", settings.KIBITZ_SLOTS), self.worker("jobs", "jobs", 2)]
+        parts = [
+            self.web(),
+            self.worker("train", "cpu", settings.KIBITZ_SLOTS),
+            self.worker("jobs", "jobs", 2),
+        ]
         try:
             if self.valkey:
                 self.valkey.start()
@@ -104,18 +108,38 @@ class Command(BaseCommand):
         except (KeyboardInterrupt, SystemExit):
             self.stdout.write("\nStopping.")
         finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second Ctrl-C must leave no part behind
+            signal.signal(
+                signal.SIGINT, signal.SIG_IGN
+            )  # an impatient second Ctrl-C must leave no part behind
             self.stop(parts)
 
     def web(self) -> Part:
         options = ["--host", "127.0.0.1", "--port", str(settings.KIBITZ_PORT), "--lifespan", "off"]
-        quiet = ["--log-level", "warning", "--timeout-graceful-shutdown", "3", "--ws-per-message-deflate", "false"]
+        quiet = [
+            "--log-level",
+            "warning",
+            "--timeout-graceful-shutdown",
+            "3",
+            "--ws-per-message-deflate",
+            "false",
+        ]
         return Part("web", [*PYTHON, "-m", "uvicorn", "webapp.asgi:application", *options, *quiet])
 
     def worker(self, name: str, queues: str, slots: int) -> Part:
-        options = ["--pool", "threads", "--concurrency", str(slots), "--queues", queues, "--hostname", f"{name}@%h"]
+        options = [
+            "--pool",
+            "threads",
+            "--concurrency",
+            str(slots),
+            "--queues",
+            queues,
+            "--hostname",
+            f"{name}@%h",
+        ]
         quiet = ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]
-        return Part(f"worker-{name}", [*PYTHON, "-m", "celery", "-A", "webapp.celery", "worker", *options, *quiet])
+        return Part(
+            f"worker-{name}", [*PYTHON, "-m", "celery", "-A", "webapp.celery", "worker", *options, *quiet]
+        )
 
     def log_of(self, part: Part) -> Path:
         return self.logs / f"{part.name}.log"
