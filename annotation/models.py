@@ -335,6 +335,7 @@ class ImportJob(models.Model):
     )
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+    sent_at = models.DateTimeField(db_default=Now(), help_text="When a worker was last called.")
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

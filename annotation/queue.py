@@ -122,7 +122,7 @@ WITH me AS MATERIALIZED (
         CASE WHEN t.kind = ANY(%(preferred_first)s) THEN
             (SELECT array_agg(c.id ORDER BY (
                  SELECT count(*) FROM annotation_label said JOIN annotation_task judged ON judged.id = said.task_id
-                 WHERE judged.item_id = t.item_id AND (said.answer->>'chosen')::bigint = c.id AND NOT said.withdrawn
+                 WHERE judged.item_id = t.item_id AND said.answer->>'chosen' = c.id::text AND NOT said.withdrawn
                    AND NOT EXISTS (SELECT FROM annotation_label later WHERE later.supersedes_id = said.id)
              ) DESC, c.index) FROM annotation_candidate c WHERE c.id = ANY(t.candidates))
         ELSE (SELECT array_agg(one ORDER BY random()) FROM unnest(t.candidates) one) END,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
+import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Max
 from django.db.models.functions import Now
@@ -22,8 +24,11 @@ from annotation.queue import Claim
 
 MOST_CLAIMED = 10
 """How many tasks one claim may ask for."""
-LONGEST_CONTEXT = 200_000
+LONGEST_TEXT = 200_000
+MOST_SOURCE = 500_000
 MOST_CANDIDATES = 20
+WORDS = {"name": 200, "guidelines": LONGEST_TEXT, "licence": 200, "consent": LONGEST_TEXT}
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -42,19 +47,15 @@ def create_study(
     consent: str = "",
 ) -> Study:
     """A new study; its owner is its first member. Without `interfaces` it compares answers in pairs."""
-    if not name.strip():
-        raise Invalid("A study needs a name.", field="name")
+    words = _read_words({"name": name, "guidelines": guidelines, "licence": licence, "consent": consent})
     if not 1 <= overlap <= 100:
         raise Invalid(f"Found an overlap of {overlap}; expected 1 to 100 people for a task.", field="overlap")
     with transaction.atomic():
         study = Study.objects.create(
-            name=name.strip(),
-            guidelines=guidelines,
+            **words,
             interfaces=read_interfaces([{"kind": "pairwise"}] if interfaces is None else interfaces),
             overlap=overlap,
             names_hidden=names_hidden,
-            licence=licence,
-            consent=consent,
             created_by=owner,
         )
         join_study(study=study, user=owner, role=Role.OWNER)
@@ -63,15 +64,25 @@ def create_study(
 
 def change_study(*, study: Study, **changes: Any) -> Study:
     """Changes what may change once people are at work: its words, and whether names are hidden."""
-    known = ("name", "guidelines", "names_hidden", "licence", "consent")
-    for field, value in changes.items():
+    known = (*WORDS, "names_hidden")
+    for field in changes:
         if field not in known:
             raise Invalid(f"{field} cannot be changed. What can: {', '.join(known)}.", field=field)
+    words = {field: value for field, value in changes.items() if field in WORDS}
+    for field, value in {**changes, **_read_words(words)}.items():
         setattr(study, field, value)
-    if not study.name.strip():
-        raise Invalid("A study needs a name.", field="name")
     study.save(update_fields=list(changes))
     return study
+
+
+def _read_words(words: Mapping[str, str]) -> dict[str, str]:
+    """The texts of a study, checked; only the name must not be empty."""
+    read = {field: _read_text(value, field, most=WORDS[field]) for field, value in words.items()}
+    if "name" in read:
+        read["name"] = read["name"].strip()
+        if not read["name"]:
+            raise Invalid("A study needs a name.", field="name")
+    return read
 
 
 def archive_study(*, study: Study, archived: bool = True) -> None:
@@ -88,6 +99,17 @@ def join_study(*, study: Study, user, role: str) -> Membership:
     return membership
 
 
+def add_member(*, study: Study, username: str, role: str) -> Membership:
+    """Makes somebody who has an account a member."""
+    name = _read_text(username, "username", most=150)
+    user = get_user_model().objects.filter(username__iexact=name, is_active=True).first()
+    if user is None:
+        raise Invalid(f"Nobody here is called {username!r}. Invite them with a link.", field="username")
+    if study.memberships.filter(user=user).exists():
+        raise Conflict(f"{user.username} is a member already. Change the role on the study's page.")
+    return join_study(study=study, user=user, role=role)
+
+
 # --- items
 
 
@@ -98,9 +120,9 @@ def add_items(*, study: Study, items: Iterable[Mapping[str, Any]]) -> list[Item]
     "source"}. One whose external id the study has already is left as it is and not returned, so that adding the
     same items again changes nothing.
     """
-    rows = [_read_item(study, number, given) for number, given in enumerate(items)]
+    rows = [read_item(study, given, f"items[{number}].") for number, given in enumerate(items)]
     with transaction.atomic():
-        Study.objects.select_for_update().get(pk=study.pk)  # two callers at once must not share positions
+        lock_positions(study)
         known = study.items.filter(external_id__in={item.external_id for item, _ in rows} - {""})
         seen = set(known.values_list("external_id", flat=True))
         fresh = []
@@ -109,12 +131,19 @@ def add_items(*, study: Study, items: Iterable[Mapping[str, Any]]) -> list[Item]
                 continue
             seen |= {item.external_id} - {""}
             fresh.append((item, candidates))
-        place_items(study=study, rows=fresh)
+        place_items(study, fresh)
+        tasks = [task for item, candidates in fresh for task in tasks_of(study, item, candidates)]
+        Task.objects.bulk_create(tasks, batch_size=1000)
     return [item for item, _ in fresh]
 
 
-def place_items(*, study: Study, rows: list[tuple[Item, list[Candidate]]]) -> list[Task]:
-    """Stores items with their candidates behind the last item, and makes their tasks."""
+def lock_positions(study: Study) -> None:
+    """Two who add items at once must not share positions; people go on labelling meanwhile."""
+    Study.objects.select_for_update(no_key=True).get(pk=study.pk)
+
+
+def place_items(study: Study, rows: list[tuple[Item, list[Candidate]]]) -> None:
+    """Stores items with their candidates, behind the last item of the study."""
     last = study.items.aggregate(last=Max("position"))["last"]
     position = 0 if last is None else last + 1
     for offset, (item, _) in enumerate(rows):
@@ -123,15 +152,11 @@ def place_items(*, study: Study, rows: list[tuple[Item, list[Candidate]]]) -> li
     for item, candidates in rows:
         for index, candidate in enumerate(candidates):
             candidate.item_id, candidate.index = item.pk, index
-    Candidate.objects.bulk_create(
-        [candidate for _, several in rows for candidate in several], batch_size=1000
-    )
-    tasks = [task for item, candidates in rows for task in _tasks(study, item, candidates)]
-    return Task.objects.bulk_create(tasks, batch_size=1000)
+    Candidate.objects.bulk_create([one for _, candidates in rows for one in candidates], batch_size=1000)
 
 
-def _tasks(study: Study, item: Item, candidates: list[Candidate]) -> list[Task]:
-    """What the study asks about an item, in the order of its interfaces."""
+def tasks_of(study: Study, item: Item, candidates: list[Candidate]) -> list[Task]:
+    """What the study asks about a stored item, in the order of its interfaces; not stored yet."""
     found: dict[str, list[list[Candidate]]] = {}
     for entry in study.interfaces:
         module = interface(entry["kind"])
@@ -155,50 +180,51 @@ def _tasks(study: Study, item: Item, candidates: list[Candidate]) -> list[Task]:
     return tasks
 
 
-def _read_item(study: Study, number: int, given: Mapping[str, Any]) -> tuple[Item, list[Candidate]]:
-    """An item and its candidates, checked; an error names the item by its place in the list."""
-    where = f"items[{number}]"
-    external_id = given.get("external_id") or ""
-    if not isinstance(external_id, str) or len(external_id) > 200:
-        raise Invalid(
-            f"Found {external_id!r}; expected text of at most 200 characters.", field=f"{where}.external_id"
-        )
-    item = Item(
-        study=study,
-        context=_read_context(given.get("context"), f"{where}.context"),
-        external_id=external_id,
-        source=_read_source(given.get("source"), f"{where}.source"),
-    )
+def read_item(
+    study: Study, given: Mapping[str, Any], where: str = "", judged: bool = False
+) -> tuple[Item, list[Candidate]]:
+    """An item and its candidates, checked; an error names the field, behind the prefix `where`.
+
+    To compare, it takes two answers; an item that was `judged` elsewhere may come with one.
+    """
+    external_id = _read_text(given.get("external_id") or "", f"{where}external_id", most=200)
+    context = _read_context(given.get("context"), f"{where}context")
+    source = _read_source(given.get("source"), f"{where}source")
     answers = given.get("candidates")
-    least = 2 if study.kinds == ["pairwise"] else 1
+    least = 2 if study.kinds == ["pairwise"] and not judged else 1
     if not isinstance(answers, list | tuple) or not least <= len(answers) <= MOST_CANDIDATES:
         found = len(answers) if isinstance(answers, list | tuple) else repr(answers)
         raise Invalid(
-            f"Found {found} answers; expected {least} to {MOST_CANDIDATES}.", field=f"{where}.candidates"
+            f"Found {found} answers; expected {least} to {MOST_CANDIDATES}.", field=f"{where}candidates"
         )
-    candidates = []
-    for index, answer in enumerate(answers):
-        inside = f"{where}.candidates[{index}]"
-        if isinstance(answer, str):
-            answer = {"text": answer}
-        text = _read_text(answer.get("text"), f"{inside}.text")
-        policy = _read_text(answer.get("policy", ""), f"{inside}.policy")
-        source = _read_source(answer.get("source"), f"{inside}.source")
-        candidates.append(Candidate(text=text, policy=policy[:200], source=source))
-    return item, candidates
+    candidates = [_read_candidate(one, f"{where}candidates[{n}]") for n, one in enumerate(answers)]
+    return Item(study=study, context=context, external_id=external_id, source=source), candidates
+
+
+def _read_candidate(value: Any, where: str) -> Candidate:
+    if isinstance(value, str):
+        value = {"text": value}
+    if not isinstance(value, Mapping):
+        raise Invalid(f'Found {value!r}; expected {{"text": "…", "policy": "…"}}.', field=where)
+    return Candidate(
+        text=_read_text(value.get("text"), f"{where}.text"),
+        policy=_read_text(value.get("policy", ""), f"{where}.policy", most=200),
+        source=_read_source(value.get("source"), f"{where}.source"),
+    )
 
 
 def _read_context(value: Any, where: str) -> dict:
     if isinstance(value, Mapping) and set(value) == {"prompt"}:
         return {"prompt": _read_text(value["prompt"], f"{where}.prompt")}
-    if isinstance(value, Mapping) and set(value) == {"messages"} and isinstance(value["messages"], list):
+    if (
+        isinstance(value, Mapping)
+        and set(value) == {"messages"}
+        and isinstance(value["messages"], list | tuple)
+    ):
         if not value["messages"]:
             raise Invalid("The chat has no messages.", field=f"{where}.messages")
-        return {
-            "messages": [
-                _read_message(one, f"{where}.messages[{n}]") for n, one in enumerate(value["messages"])
-            ]
-        }
+        turns = enumerate(value["messages"])
+        return {"messages": [_read_message(one, f"{where}.messages[{n}]") for n, one in turns]}
     raise Invalid(
         'Expected {"prompt": "…"} or {"messages": [{"role": "user", "content": "…"}]}.', field=where
     )
@@ -210,21 +236,33 @@ def _read_message(value: Any, where: str) -> dict:
     return {"role": value["role"], "content": _read_text(value["content"], f"{where}.content")}
 
 
-def _read_text(value: Any, where: str) -> str:
+def _read_text(value: Any, where: str, most: int = LONGEST_TEXT) -> str:
     if not isinstance(value, str):
         raise Invalid(f"Found {value!r}; expected text.", field=where)
-    if len(value) > LONGEST_CONTEXT:
-        raise Invalid(f"Has {len(value):,} characters; the most is {LONGEST_CONTEXT:,}.", field=where)
-    if "\x00" in value:
-        raise Invalid("Holds a NUL character, which no database text can. Remove it.", field=where)
+    if len(value) > most:
+        raise Invalid(f"Has {len(value):,} characters; the most is {most:,}.", field=where)
+    if UNSTORABLE.search(value):
+        raise Invalid(
+            "Holds a NUL or half a character, which no database text can. Save the file as UTF-8.",
+            field=where,
+        )
     return value
 
 
 def _read_source(value: Any, where: str) -> dict:
+    """What the sender wants kept with a row: any JSON object."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
         raise Invalid(f"Found {value!r}; expected an object.", field=where)
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as problem:
+        raise Invalid(f"Cannot be kept as JSON: {problem}.", field=where) from None
+    if len(text) > MOST_SOURCE or "\\u0000" in text or UNSTORABLE.search(text):
+        raise Invalid(
+            f"Has over {MOST_SOURCE:,} characters, or a NUL or half a character in it.", field=where
+        )
     return dict(value)
 
 
@@ -236,9 +274,11 @@ def claim_tasks(
 ) -> list[Claim]:
     """Leases tasks to a member: what they hold already comes first. `besides` are those their page has in hand."""
     pk = study if isinstance(study, int) else study.pk
-    count = max(1, min(count, MOST_CLAIMED))
+    count, besides = max(1, min(count, MOST_CLAIMED)), _ids(besides)
+    if kind:
+        interface(kind)  # an unknown one is an error, not an empty queue
     for _ in range(3):
-        claims = queue.claim(study=pk, person=annotator.pk, kind=kind, count=count, besides=list(besides))
+        claims = queue.claim(study=pk, person=annotator.pk, kind=kind, count=count, besides=besides)
         # Empty-handed while a place is open: others were taking the rows next to it. They are done by now.
         if claims or not queue.left(study=pk, person=annotator.pk, kind=kind).available:
             break
@@ -272,7 +312,12 @@ def turn_at(*, task: Task | int, annotator) -> Claim:
 
 def extend_leases(*, annotator, tasks: Iterable[int]) -> dict[int, datetime]:
     """Renews the leases this person still holds, and returns until when; a task that is missing was lost."""
-    return queue.extend(person=annotator.pk, tasks=list(tasks))
+    return queue.extend(person=annotator.pk, tasks=_ids(tasks))
+
+
+def _ids(numbers: Iterable[int]) -> list[int]:
+    """Numbers that can be ids: a page may send anything."""
+    return [number for number in numbers if 0 < number < 2**63]
 
 
 def release_expired() -> int:
@@ -296,14 +341,9 @@ def submit_label(*, task: Task | int, annotator, answer, key: UUID | str, second
         return _same_label(turn.label, pk, annotator)
     if isinstance(answer, Mapping):
         answer = interface(turn.task.kind).read(answer, turn)
-    seconds = float(seconds) if math.isfinite(float(seconds)) else 0.0
     try:
         label = queue.keep(
-            task=pk,
-            person=annotator.pk,
-            answer=answer.to_json(),
-            key=key,
-            seconds=min(max(seconds, 0.0), 86_400.0),
+            task=pk, person=annotator.pk, answer=answer.to_json(), key=key, seconds=_read_seconds(seconds)
         )
     except IntegrityError:
         raise Conflict("Two requests about this task met. Send yours again.") from None
@@ -320,6 +360,15 @@ def _read_key(key: UUID | str) -> UUID:
         return key if isinstance(key, UUID) else UUID(key)
     except (ValueError, TypeError, AttributeError):
         raise Invalid(f"Found the key {key!r}; expected a UUID made for this answer.", field="key") from None
+
+
+def _read_seconds(value: float | str) -> float:
+    """How long somebody took, as their browser says: a number of no more than a day, or else not known."""
+    try:
+        seconds = float(value)
+    except (ValueError, TypeError):
+        return 0.0
+    return seconds if 0 <= seconds <= 86_400 else 0.0
 
 
 def _same_label(label: Label, task: int, annotator) -> Label:
@@ -354,7 +403,7 @@ def _taken(task: int, annotator) -> Conflict:
 def skip_task(*, task: Task | int, annotator, reason: str = "") -> None:
     """Passes a task on to somebody else. Skipping it again changes nothing, so a retry needs no key."""
     pk = task if isinstance(task, int) else task.pk
-    state = queue.skip(task=pk, person=annotator.pk, reason=reason.replace("\x00", "")[:1000])
+    state = queue.skip(task=pk, person=annotator.pk, reason=UNSTORABLE.sub("", reason)[:1000])
     if state is None:
         raise Conflict(
             "This task was not handed to you. Ask for the next one.", holder=_holder(pk, annotator)

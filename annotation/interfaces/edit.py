@@ -65,12 +65,9 @@ def show(claim) -> dict:
 
 
 def read(post: Mapping[str, Any], claim) -> Answer:
-    """The rewritten answer in a form or a JSON object: `text`. A browser sends CRLF; the text keeps its own ends."""
+    """The rewritten answer in a form or a JSON object: `text`."""
     original = claim.candidates[0]
-    text = post.get("text")
-    if not isinstance(text, str):
-        raise Invalid(f"Found {text!r}; expected the rewritten answer as text.", field="text")
-    text = text.replace("\r\n", "\n").replace("\x00", "")
+    text = screen.read_text(post.get("text"), "text")
     if text == original.text.replace("\r\n", "\n"):
         raise Invalid("Nothing was changed. Change what could be better, or skip.", field="text")
     return Answer(original.pk, text)
@@ -86,6 +83,7 @@ def records(given: Label) -> list[Correction]:
             prompt=screen.prompt(item),
             original=original.text,
             edited=answer.text,
+            weight=screen.weight(given),
             annotator=given.annotator.username,
             source=screen.lineage(given, original=original),
         )

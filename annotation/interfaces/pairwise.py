@@ -104,10 +104,7 @@ def read(post: Mapping[str, Any], claim) -> Answer:
     choice, strength = post.get("choice"), post.get("strength")
     if isinstance(choice, str) and choice[:-1] in SIDES:  # a button sends one value: a3 is "A, much better"
         choice, strength = choice[:-1], choice[-1]
-    reason = post.get("reason") or ""
-    if not isinstance(reason, str):
-        raise Invalid(f"Found {reason!r}; expected text.", field="reason")
-    reason = reason.replace("\x00", "").strip()
+    reason = screen.read_text(post.get("reason") or "", "reason").strip()
     if choice in SIDES:
         side = SIDES.index(choice)
         chosen, rejected = claim.candidates[side], claim.candidates[1 - side]
@@ -143,6 +140,7 @@ def records(given: Label) -> list[Pair]:
             rejected=second.text,
             outcome=answer.choice,
             strength=float(answer.strength),
+            weight=screen.weight(given),
             annotator=given.annotator.username,
             reason=answer.reason,
             source=screen.lineage(given, chosen=first, rejected=second),

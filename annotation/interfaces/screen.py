@@ -1,19 +1,32 @@
 """What interfaces share: an item as a person sees it, and as a record keeps it."""
 
+from typing import Any
+
 from annotation import richtext
+from annotation.errors import Invalid
 from annotation.models import Candidate, Item, Label
 from trainers.records import Message, Prompt
 
 
 def context(item: Item) -> dict:
-    """The turns that led to the answers, oldest first; a plain prompt is one turn of the user."""
+    """The turns that led to the answers, oldest first, and passages to judge by where the item brings some.
+
+    A plain prompt is one turn of the user.
+    """
     messages = item.context.get("messages") or [{"role": "user", "content": item.context["prompt"]}]
     return {
-        "messages": [
+        "turns": [
             {"role": turn["role"], "text": turn["content"], "html": richtext.render(turn["content"])}
             for turn in messages
-        ]
+        ],
+        "passages": _passages(item),
     }
+
+
+def _passages(item: Item) -> list[dict]:
+    """A source is whatever its sender wrote: only what looks like passages is shown."""
+    given = item.source.get("passages")
+    return [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
 
 
 def answers(claim, names: tuple[str, ...]) -> list[dict]:
@@ -31,6 +44,15 @@ def answers(claim, names: tuple[str, ...]) -> list[dict]:
     ]
 
 
+def read_text(value: Any, field: str) -> str:
+    """Text as a person typed it; a browser's CRLF becomes LF."""
+    if not isinstance(value, str):
+        raise Invalid(f"Found {value!r}; expected text.", field=field)
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise Invalid("Holds half of a character. Send it as UTF-8.", field=field)
+    return value.replace("\r\n", "\n").replace("\x00", "")
+
+
 def prompt(item: Item) -> Prompt:
     if "prompt" in item.context:
         return item.context["prompt"]
@@ -40,6 +62,11 @@ def prompt(item: Item) -> Prompt:
 def record_id(given: Label) -> str:
     """Sorts by item, so that everything said about one item stands together in a file."""
     return f"{given.task.item_id:010d}-{given.pk:010d}"
+
+
+def weight(given: Label) -> float:
+    """How much a record counts: what the file it was imported from says, and otherwise as much as any."""
+    return given.source.get("weight", 1.0)
 
 
 def lineage(given: Label, **candidates: Candidate) -> dict:

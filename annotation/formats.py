@@ -1,0 +1,407 @@
+"""The kinds of file that can be imported, each read row by row: what to ask, and what people said already.
+
+A reader yields a `Row` for what it can use and a `RecordError` for what it cannot, and goes on to the next row.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, BinaryIO
+
+from trainers import records
+from trainers.records import Correction, Pair, RecordError
+
+LONGEST_LINE = 8 * 2**20
+MOST_UNPACKED = 8 * 2**30
+"""A gzip file may hold more than is sent; this much is read of one."""
+MOST_CANDIDATES = 20
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Somebody compared two answers, given by their places among the candidates."""
+
+    pair: tuple[int, int]
+    winner: int | None
+    """None where neither is better: then `choice` says whether both are good or both are bad."""
+    choice: str = "chosen"
+    strength: float = 1.0
+    reason: str = ""
+    annotator: str = ""
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """Somebody wrote a better answer in place of a candidate."""
+
+    candidate: int
+    text: str
+    annotator: str = ""
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An item as `services.add_items` takes it, and what was said about it."""
+
+    line: int
+    item: dict[str, Any]
+    said: list[Judgement | Rewrite] = field(default_factory=list)
+
+
+Reader = Callable[[BinaryIO], Iterator[Row | RecordError]]
+
+
+def lines(file: BinaryIO) -> Iterator[tuple[int, str] | RecordError]:
+    """The lines of a file, unpacked if it is a gzip, with their numbers."""
+    packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    plain = gzip.GzipFile(fileobj=file) if packed else file
+    number, unpacked = 0, 0
+    while True:
+        number += 1
+        try:
+            line = plain.readline(LONGEST_LINE + 1)
+        except (OSError, EOFError, zlib.error) as problem:
+            yield RecordError(number, "", f"the gzip is damaged: {problem}.", "Pack the file again.")
+            return
+        if not line:
+            return
+        unpacked += len(line)
+        if len(line) > LONGEST_LINE or unpacked > MOST_UNPACKED:
+            yield RecordError(
+                number,
+                "",
+                f"over {LONGEST_LINE:,} bytes in a line, or {MOST_UNPACKED:,} in the file.",
+                "Split it into smaller rows or files.",
+            )
+            return
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as problem:
+            yield RecordError(number, "", f"not UTF-8: {problem.reason}.", "Save the file as UTF-8.")
+            continue
+        yield number, text
+
+
+def objects(file: BinaryIO) -> Iterator[tuple[int, dict[str, Any]] | RecordError]:
+    """The JSON object on each line that is not blank."""
+    for found in lines(file):
+        if isinstance(found, RecordError):
+            yield found
+            continue
+        number, text = found
+        if not text.strip():
+            continue
+        try:
+            yield number, records.read_row(text, number)
+        except RecordError as problem:
+            yield problem
+        except RecursionError:
+            yield RecordError(number, "", "is nested too deeply.", "Flatten the object.")
+
+
+def each_row(read: Callable[[int, dict[str, Any]], Row]) -> Reader:
+    """A reader of JSON lines of which every one is a row of its own."""
+
+    def rows(file: BinaryIO) -> Iterator[Row | RecordError]:
+        for found in objects(file):
+            try:
+                yield found if isinstance(found, RecordError) else read(*found)
+            except RecordError as problem:
+                yield problem
+
+    return rows
+
+
+# --- Kibitz's own records, and items that wait for labels
+
+
+@dataclass
+class Group:
+    """Records about one item, gathered while they stand next to each other."""
+
+    line: int
+    key: str
+    item: dict[str, Any]
+    said: list[Judgement | Rewrite] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
+    """The text of each candidate -> its place."""
+    had: set[tuple] = field(default_factory=set)
+    """Who said something about what: the same person twice is two items."""
+
+    def takes(self, record: Pair | Correction) -> bool:
+        texts = {record.chosen, record.rejected} if isinstance(record, Pair) else {record.original}
+        room = MOST_CANDIDATES - len(self.places)
+        return (
+            self.key == key_of(record)
+            and len(texts - set(self.places)) <= room
+            and sign(record) not in self.had
+        )
+
+    def add(self, record: Pair | Correction, line: int) -> None:
+        self.had.add(sign(record))
+        source = {"record": record.id, "line": line}
+        if record.weight != 1.0:
+            source["weight"] = record.weight
+        if isinstance(record, Correction):
+            place = self.place(record.original, record.source.get("original"))
+            self.said.append(Rewrite(place, record.edited, record.annotator, source))
+            return
+        first = self.place(record.chosen, record.source.get("chosen"))
+        second = self.place(record.rejected, record.source.get("rejected"))
+        if first == second:  # two equal answers are two candidates all the same
+            second = self.append(record.rejected, record.source.get("rejected"))
+        winner = first if record.outcome == "chosen" else None
+        self.said.append(
+            Judgement(
+                (first, second),
+                winner,
+                record.outcome,
+                record.strength,
+                record.reason,
+                record.annotator,
+                source,
+            )
+        )
+
+    def place(self, text: str, origin: Any) -> int:
+        return self.places[text] if text in self.places else self.append(text, origin)
+
+    def append(self, text: str, origin: Any) -> int:
+        origin = origin if isinstance(origin, Mapping) else {}
+        self.item["candidates"].append(
+            {"text": text, "policy": origin.get("policy", ""), "source": origin.get("source")}
+        )
+        self.places.setdefault(text, len(self.item["candidates"]) - 1)
+        return len(self.item["candidates"]) - 1
+
+    def row(self) -> Row:
+        return Row(self.line, self.item, self.said)
+
+
+def key_of(record: Pair | Correction) -> str:
+    return records.canonical([records.prompt_json(record.prompt), record.source.get("item")])
+
+
+def sign(record: Pair | Correction) -> tuple:
+    """Who said something about which answers."""
+    if isinstance(record, Pair):
+        return record.annotator, frozenset((record.chosen, record.rejected))
+    return record.annotator, record.original
+
+
+def kibitz(file: BinaryIO) -> Iterator[Row | RecordError]:
+    """Kibitz JSONL: pairs and corrections, neighbours on one item gathered; and items still to be labelled.
+
+    An item is {"kind": "item", "id", "prompt", "candidates": ["…", {"text", "policy", "source"}], "source"}.
+    """
+    group: Group | None = None
+    for found in objects(file):
+        try:
+            if isinstance(found, RecordError):
+                raise found
+            number, row = found
+            if row.get("kind") == "item":
+                if group:
+                    yield group.row()
+                    group = None
+                yield plain_item(number, row)
+                continue
+            record = records.parse(json.dumps(row), number)
+            if not isinstance(record, Pair | Correction):
+                raise demonstrations_have_no_place(number)
+        except RecordError as problem:
+            yield problem
+            continue
+        if group is None or not group.takes(record):
+            if group:
+                yield group.row()
+            external_id = record.source.get("external_id") or record.id
+            item = {"context": context(record.prompt), "candidates": [], "external_id": external_id}
+            group = Group(number, key_of(record), item)
+        group.add(record, number)
+    if group:
+        yield group.row()
+
+
+def plain_item(number: int, row: dict[str, Any]) -> Row:
+    unknown = set(row) - {"kind", "id", "prompt", "candidates", "source"}
+    if unknown:
+        raise RecordError(
+            number,
+            min(unknown),
+            "no such field in an item.",
+            "Known fields: id, prompt, candidates, source. Put what is your own under 'source'.",
+        )
+    prompt = row.get("prompt")
+    item = {
+        "context": {"messages": prompt} if isinstance(prompt, list) else {"prompt": prompt},
+        "candidates": row.get("candidates"),
+        "external_id": row.get("id", ""),
+        "source": row.get("source"),
+    }
+    return Row(number, item)
+
+
+def context(prompt: records.Prompt) -> dict[str, Any]:
+    return {"prompt" if isinstance(prompt, str) else "messages": records.prompt_json(prompt)}
+
+
+def demonstrations_have_no_place(number: int) -> RecordError:
+    return RecordError(
+        number,
+        "",
+        "a demonstration has one answer and nothing to judge.",
+        "Import preferences (chosen and rejected), or items with answers to judge.",
+    )
+
+
+# --- TRL, and dialogues in the spelling of HH-RLHF
+
+
+def trl_row(number: int, row: dict[str, Any]) -> Row:
+    """TRL's preferences: plain, conversational, or with an implicit prompt."""
+    record = records.from_trl(row, number)
+    if not isinstance(record, Pair):
+        raise demonstrations_have_no_place(number)
+    item = {
+        "context": context(record.prompt),
+        "candidates": [record.chosen, record.rejected],
+        "external_id": record.id if "id" in row else "",
+    }
+    return Row(number, item, [Judgement((0, 1), winner=0, source={"line": number})])
+
+
+# --- CSV
+
+
+def table(file: BinaryIO) -> Iterator[Row | RecordError]:
+    """CSV with a header: `prompt`, and either `chosen` and `rejected`, or `answer_1`, `answer_2`, … to be judged.
+
+    `id` is kept as the item's name elsewhere; other columns are kept with the item.
+    """
+    broken: list[RecordError] = []
+
+    def texts() -> Iterator[str]:
+        for found in lines(file):
+            if isinstance(found, RecordError):
+                broken.append(found)
+            yield "\n" if isinstance(found, RecordError) else found[1]
+
+    reader = csv.DictReader(texts(), strict=True)
+    try:
+        header = list(reader.fieldnames or [])
+        answers = [name for name in header if name.startswith("answer_")]
+        judged = {"chosen", "rejected"} <= set(header)
+        if "prompt" not in header or not (judged or answers):
+            yield RecordError(
+                1,
+                "",
+                f"found the columns {', '.join(header) or 'none'}.",
+                "Expected prompt, and chosen and rejected, or answer_1, answer_2, ….",
+            )
+            return
+        for row in reader:
+            yield from broken
+            broken.clear()
+            yield table_row(reader.line_num, row, ["chosen", "rejected"] if judged else answers)
+    except csv.Error as problem:
+        yield RecordError(
+            reader.reader.line_num, "", f"not CSV: {problem}.", "Quote texts that hold quotes or line ends."
+        )
+    yield from broken
+
+
+def table_row(number: int, row: dict[str | None, Any], answers: list[str]) -> Row | RecordError:
+    if None in row or None in row.values():
+        return RecordError(
+            number,
+            "",
+            "has more or fewer columns than the header.",
+            "Quote texts that hold commas or line ends.",
+        )
+    given = [row[name] for name in answers if row[name] != "" or answers[0] == "chosen"]
+    own = {name: value for name, value in row.items() if name not in (*answers, "prompt", "id")}
+    item = {
+        "context": {"prompt": row["prompt"]},
+        "candidates": given,
+        "external_id": row.get("id") or "",
+        "source": {"columns": own} if own else {},
+    }
+    said = [Judgement((0, 1), winner=0, source={"line": number})] if answers[0] == "chosen" else []
+    return Row(number, item, said)
+
+
+# --- questions with four answers, judged in pairs and rewritten (as in FineGrainedRLHF)
+
+VERDICTS = {0: None, 1: 0, 2: 1}
+
+
+def qa_row(number: int, row: dict[str, Any]) -> Row:
+    """`question`, `answers`, `preference` (a verdict for each two: 1, 2, or 0 for a tie), `correction` of the first."""
+    answers = row.get("answers")
+    if not isinstance(answers, list) or len(answers) < 2:
+        raise RecordError(number, "answers", f"found {answers!r}.", "Expected a list of two or more texts.")
+    pairs = list(combinations(range(len(answers)), 2))
+    verdicts = row.get("preference")
+    if not isinstance(verdicts, list) or len(verdicts) != len(pairs):
+        raise RecordError(
+            number,
+            "preference",
+            f"found {verdicts!r}.",
+            f"Expected {len(pairs)} verdicts, one for each two answers.",
+        )
+    said: list[Judgement | Rewrite] = []
+    for place, (pair, verdict) in enumerate(zip(pairs, verdicts, strict=True)):
+        if isinstance(verdict, bool) or verdict not in VERDICTS:
+            raise RecordError(
+                number,
+                f"preference[{place}]",
+                f"found {verdict!r}.",
+                "Expected 1 (the first is better), 2 (the second is) or 0 (neither is).",
+            )
+        side = VERDICTS[verdict]
+        winner, choice = (None, "tie") if side is None else (pair[side], "chosen")
+        said.append(Judgement(pair, winner, choice, source={"line": number}))
+    correction = row.get("correction") or ""
+    if not isinstance(correction, str):
+        raise RecordError(
+            number, "correction", f"found {correction!r}.", "Expected text, empty where there is none."
+        )
+    if correction.strip() and correction != answers[0]:
+        said.append(Rewrite(0, correction, source={"line": number}))
+    kept = {name: row[name] for name in ("reference", "errors", "missing") if row.get(name)}
+    if row.get("passages"):
+        kept["passages"] = [passage(number, one) for one in row["passages"]]
+    item = {
+        "context": {"prompt": row.get("question")},
+        "candidates": answers,
+        "external_id": row.get("id", ""),
+        "source": kept,
+    }
+    return Row(number, item, said)
+
+
+def passage(number: int, value: Any) -> dict[str, str]:
+    try:
+        return {"title": value["title"], "text": "\n\n".join(value["sentences"])}
+    except (TypeError, KeyError):
+        raise RecordError(
+            number, "passages", f"found {str(value)[:60]!r}.", 'Expected {"title": "…", "sentences": ["…"]}.'
+        ) from None
+
+
+FORMATS: dict[str, tuple[str, Reader]] = {
+    "kibitz": ("Kibitz JSONL: records, or items to be labelled", kibitz),
+    "trl": ("TRL JSONL: prompt, chosen, rejected; also dialogues as in HH-RLHF", each_row(trl_row)),
+    "csv": ("CSV: prompt, and chosen and rejected, or answer_1, answer_2, …", table),
+    "qa_feedback": ("Questions with answers judged in pairs and rewritten", each_row(qa_row)),
+}
