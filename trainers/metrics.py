@@ -83,7 +83,7 @@ METRICS: dict[str, Metric] = {
         "none",
         "Held out",
         "sequence_mean",
-        "The same training on labels drawn by a coin. Above chance means that the split leaks.",
+        "The same training on labels drawn by a coin, measured on the true ones: near one half, or something is wrong.",
     ),
     # DPO and its kin
     "rewards/chosen": Metric(
@@ -212,12 +212,12 @@ METRICS: dict[str, Metric] = {
         "Square root of the KL, against which reward grows in a line.",
     ),
     "objective/non_score_reward": Metric(
-        "KL penalty",
+        "Penalties",
         "",
         "none",
         "Objective",
         "sequence_mean",
-        "What the KL to the reference takes from the reward.",
+        "What the KL to the reference, and a missing end, take from the reward.",
     ),
     "objective/rlhf_reward": Metric(
         "Reward", "", "up", "Objective", "sequence_mean", "Score less the penalties: what is maximised."

@@ -43,7 +43,10 @@ def test_the_bytes_on_disk_are_the_published_format(tmp_path):
     raw = (tmp_path / "j").read_bytes()
     head = b'{"seq":[7,7],"names":["a"]}'
     payload = len(head).to_bytes(4, "little") + head + np.array([5, 6, 0.25], "<f8").tobytes()
-    assert raw == b"CHNK" + len(payload).to_bytes(4, "little") + zlib.crc32(payload).to_bytes(4, "little") + payload
+    assert (
+        raw
+        == b"CHNK" + len(payload).to_bytes(4, "little") + zlib.crc32(payload).to_bytes(4, "little") + payload
+    )
 
 
 def test_a_file_torn_at_any_byte_reads_as_its_whole_entries_and_can_be_written_on(tmp_path):

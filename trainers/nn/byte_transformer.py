@@ -48,7 +48,39 @@ class ByteTransformerConfig:
 
     def __post_init__(self) -> None:
         if self.d % (2 * self.heads):
-            raise ValueError(f"d={self.d} must be a multiple of {2 * self.heads}, twice heads: rotary turns pairs.")
+            raise ValueError(
+                f"d={self.d} must be a multiple of {2 * self.heads}, twice heads: rotary turns pairs."
+            )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of a block [B, T] that hold real tokens.
+
+    Answers differ in length, and a batch of them is half padding: only attention, which needs rows, is given the
+    block; everything else is given its N real cells, row by row.
+    """
+
+    shape: tuple[int, int]
+    cells: Tensor | None
+    """[N] numbers of the real cells, counted along the rows; None where all are."""
+
+    @classmethod
+    def of(cls, real: Tensor) -> Self:
+        rows, length = real.shape
+        return cls((rows, length), None if real.all() else real.flatten().nonzero()[:, 0])
+
+    def pick(self, block: Tensor) -> Tensor:
+        """[N, ...] of [B, T, ...]."""
+        flat = block.flatten(0, 1)
+        return flat if self.cells is None else flat.index_select(0, self.cells)
+
+    def spread(self, real: Tensor) -> Tensor:
+        """[B, T, ...] of [N, ...]; 0 on padding."""
+        if self.cells is not None:
+            rows, length = self.shape
+            real = real.new_zeros(rows * length, *real.shape[1:]).index_copy(0, self.cells, real)
+        return real.view(*self.shape, *real.shape[1:])
 
 
 class Block(nn.Module):
@@ -64,18 +96,17 @@ class Block(nn.Module):
         self.up = nn.Linear(d, 4 * d, bias=False)
         self.down = nn.Linear(4 * d, d, bias=False)
 
-    def project(self, h: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys, values [B, heads, T, d/heads] of h [B, T, d]; cos, sin [B or 1, T, 1, 1, d/heads]."""
-        rows, length, d = h.shape
-        qkv = self.qkv(self.attention_norm(h)).view(rows, length, 3, self.heads, d // self.heads)
-        qk, v = qkv[:, :, :2], qkv[:, :, 2]
+    def project(self, h: Tensor, cos: Tensor, sin: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys, values [B, heads, T, d/heads] of h [N, d]; cos and sin are [N, 1, 1, d/heads]."""
+        qkv = self.qkv(self.attention_norm(h)).view(len(h), 3, self.heads, -1)
+        qk, v = qkv[:, :2], qkv[:, 2]
         left, right = qk.chunk(2, dim=-1)
-        q, k = (qk * cos + torch.cat((-right, left), dim=-1) * sin).unbind(2)
-        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        qk = grid.spread(qk * cos + torch.cat((-right, left), dim=-1) * sin)
+        return qk[:, :, 0].transpose(1, 2), qk[:, :, 1].transpose(1, 2), grid.spread(v).transpose(1, 2)
 
-    def finish(self, h: Tensor, attended: Tensor) -> Tensor:
-        """Add the attention's result [B, heads, T, d/heads] and the feed-forward to h [B, T, d]."""
-        h = h + self.out(attended.transpose(1, 2).reshape(h.shape))
+    def finish(self, h: Tensor, attended: Tensor, grid: Grid) -> Tensor:
+        """Add the attention's result [B, heads, T, d/heads] and the feed-forward to h [N, d]."""
+        h = h + self.out(grid.pick(attended.transpose(1, 2)).flatten(1))
         mlp: Tensor = self.down(F.gelu(self.up(self.mlp_norm(h))))
         return h + mlp
 
@@ -133,7 +164,9 @@ class ByteTransformer(nn.Module):
         else:
             for message in prompt:
                 if message.role not in ROLES:
-                    raise ValueError(f"Found the role {message.role!r}; a byte model knows {', '.join(ROLES)}.")
+                    raise ValueError(
+                        f"Found the role {message.role!r}; a byte model knows {', '.join(ROLES)}."
+                    )
                 ids += [ROLES[message.role], *message.content.encode()]
                 ids += [EOS] if message.role == "assistant" else []
         ids.append(ASSISTANT)
@@ -153,32 +186,35 @@ class ByteTransformer(nn.Module):
 
     # --------------------------------------------------------------------------------------- the model
 
-    def states(self, x: Sequence[Tensor], y: Tensor) -> Tensor:
-        """[B, T+1, d]: the normalised state after the prompt, then after each token of y [B, T]."""
+    def states(self, x: Sequence[Tensor], y: Tensor, real: Tensor) -> Tensor:
+        """[N, d]: normalised states in the N real cells of the answer block [B, T+1], row by row.
+
+        Column 0 is the state after the prompt, column t + 1 the state after y[:, t]; real is [B, T+1] bool.
+        """
         rows, unique = _unique(x)
         prompts = self._read(unique, rows.to(self.device))
-        ids = torch.cat((prompts.last[:, None], y.to(self.device)), dim=1)
+        ids = torch.cat((prompts.last[:, None], y), dim=1)
         length = ids.shape[1]
         ahead = torch.full((length, length), float("-inf"), device=self.device).triu(1)
         hidden = torch.cat(
-            (
-                prompts.hidden[:, None, :].expand(-1, length, -1),
-                ahead.expand(len(ids), -1, -1),
-            ),
-            dim=2,
+            (prompts.hidden[:, None, :].expand(-1, length, -1), ahead.expand(len(ids), -1, -1)), dim=2
         )[:, None]
-        cos, sin = self._turn(prompts.position[:, None] + torch.arange(length, device=self.device))
-        h = self._embed(ids)
+        grid = Grid.of(real)
+        positions = prompts.position[:, None] + torch.arange(length, device=self.device)
+        cos, sin = self._turn(grid.pick(positions))
+        h = self._embed(grid.pick(ids))
         for block, past_k, past_v in zip(self.blocks, prompts.keys, prompts.values, strict=True):
             assert isinstance(block, Block)
-            q, k, v = block.project(h, cos, sin)
+            q, k, v = block.project(h, cos, sin, grid)
             k, v = torch.cat((past_k, k), dim=2), torch.cat((past_v, v), dim=2)
-            h = block.finish(h, F.scaled_dot_product_attention(q, k, v, attn_mask=hidden))
+            h = block.finish(h, F.scaled_dot_product_attention(q, k, v, attn_mask=hidden), grid)
         states: Tensor = self.norm(h)
         return states
 
     def logits(self, x: Sequence[Tensor], y: Tensor) -> Tensor:
-        return self._head(self.states(x, y[:, :-1]))
+        y = y.to(self.device)
+        real = self.mask(y)
+        return Grid.of(real).spread(self._head(self.states(x, y[:, :-1], real)))
 
     def logp_tok(self, x: Sequence[Tensor], y: Tensor, temperature: float = 1.0) -> Tensor:
         y = y.to(self.device)
@@ -215,29 +251,37 @@ class ByteTransformer(nn.Module):
         hidden = F.pad(prompts.hidden, (0, max_new))[:, None, None, :]
         y = torch.full((total, max_new), PAD, device=self.device)
         logp_tok = torch.zeros(total, max_new, device=self.device)
-        done = torch.zeros(total, dtype=torch.bool, device=self.device)
-        token = prompts.last
+        token, position = prompts.last, prompts.position
+        rows = torch.arange(total, device=self.device)
+        done = torch.zeros_like(rows, dtype=torch.bool)
         for t in range(max_new):
-            cos, sin = self._turn(prompts.position[:, None] + t)
-            h = self._embed(token[:, None])
+            grid = Grid((len(rows), 1), None)
+            cos, sin = self._turn(position + t)
+            h = self._embed(token)
             seen = past + t + 1
             for block, k_all, v_all in zip(self.blocks, keys, values, strict=True):
                 assert isinstance(block, Block)
-                q, k, v = block.project(h, cos, sin)
+                q, k, v = block.project(h, cos, sin, grid)
                 k_all[:, :, seen - 1 : seen] = k
                 v_all[:, :, seen - 1 : seen] = v
                 attended = F.scaled_dot_product_attention(
                     q, k_all[:, :, :seen], v_all[:, :, :seen], attn_mask=hidden[..., :seen]
                 )
-                h = block.finish(h, attended)
-            logp = F.log_softmax(self._head(self.norm(h[:, 0])) / temperature, dim=-1)
-            token = torch.multinomial(logp.exp(), 1, generator=generator)
-            y[:, t] = token[:, 0].masked_fill(done, PAD)
-            logp_tok[:, t] = logp.gather(1, token)[:, 0].masked_fill(done, 0.0)
-            token = token[:, 0]
+                h = block.finish(h, attended, grid)
+            logp = F.log_softmax(self._head(self.norm(h)) / temperature, dim=-1)
+            token = torch.multinomial(logp.exp(), 1, generator=generator)[:, 0]
+            y[rows, t] = token.masked_fill(done, PAD)
+            logp_tok[rows, t] = logp[torch.arange(len(rows)), token].masked_fill(done, 0.0)
             done |= token == EOS
             if done.all():
                 return y[:, : t + 1], logp_tok[:, : t + 1]
+            if (
+                done.float().mean() > 0.25
+            ):  # Ended rows are dropped, but not one by one: their keys must move.
+                stay = (~done).nonzero()[:, 0]
+                rows, token, position, done = rows[stay], token[stay], position[stay], done[stay]
+                hidden = hidden[stay]
+                keys, values = [k[stay] for k in keys], [v[stay] for v in values]
         return y, logp_tok
 
     def _read(self, unique: Sequence[Tensor], rows: Tensor) -> Prompts:
@@ -246,19 +290,20 @@ class ByteTransformer(nn.Module):
         ids = torch.nn.utils.rnn.pad_sequence(list(unique), batch_first=True, padding_value=PAD)
         ids, lengths = ids.to(self.device), lengths.to(self.device)
         columns = torch.arange(ids.shape[1] - 1, device=self.device)
-        hidden = torch.zeros(len(unique), len(columns), device=self.device)
-        hidden.masked_fill_(columns >= lengths[:, None] - 1, float("-inf"))
+        real = columns < lengths[:, None] - 1
+        hidden = torch.zeros(real.shape, device=self.device).masked_fill_(~real, float("-inf"))
+        grid = Grid.of(real)
         keys, values = [], []
         spread = rows if len(rows) > len(unique) else None
-        cos, sin = self._turn(columns[None])
-        h = self._embed(ids[:, :-1])
+        cos, sin = self._turn(grid.pick(columns.expand(real.shape)))
+        h = self._embed(grid.pick(ids[:, :-1]))
         for i, block in enumerate(self.blocks):
             assert isinstance(block, Block)
-            q, k, v = block.project(h, cos, sin)
+            q, k, v = block.project(h, cos, sin, grid)
             keys.append(k if spread is None else k.index_select(0, spread))
             values.append(v if spread is None else v.index_select(0, spread))
             if i + 1 < len(self.blocks):  # Of the last block only keys and values are used.
-                h = block.finish(h, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+                h = block.finish(h, F.scaled_dot_product_attention(q, k, v, is_causal=True), grid)
         last = ids.gather(1, lengths[:, None] - 1)[:, 0]
         return Prompts(keys, values, hidden[rows], last[rows], (lengths - 1)[rows])
 
@@ -266,8 +311,8 @@ class ByteTransformer(nn.Module):
         return F.layer_norm(self.embedding(ids), (self.config.d,))
 
     def _turn(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin [B, T, 1, 1, d/heads] of positions [B, T]."""
-        return self.cos[positions][:, :, None, None], self.sin[positions][:, :, None, None]
+        """cos and sin [N, 1, 1, d/heads] of positions [N]."""
+        return self.cos[positions][:, None, None], self.sin[positions][:, None, None]
 
     def _head(self, h: Tensor) -> Tensor:
         return F.linear(h, self.embedding.weight[:PREDICTED])

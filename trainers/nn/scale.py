@@ -26,6 +26,8 @@ class Scale(nn.Module):
 
     def normalise(self, mean: float, std: float) -> None:
         if not std > 0:
-            raise ValueError(f"Scores with standard deviation {std} cannot be scaled to 1: they are all the same.")
+            raise ValueError(
+                f"Scores with standard deviation {std} cannot be scaled to 1: they are all the same."
+            )
         self.gain /= std
         self.bias.copy_((self.bias - mean) / std)

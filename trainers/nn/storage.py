@@ -24,7 +24,7 @@ POLICIES = {
 }
 REWARD_MODELS = {
     "byte_reward": "trainers.nn.reward:ByteReward",
-    "encoder_reward": "trainers.nn.reward:EncoderReward",
+    "encoder_reward": "trainers.nn.encoder:EncoderReward",
     "table_reward": "trainers.nn.table:TableReward",
     "hugging_face_reward": "trainers.nn.hugging_face:HuggingFaceReward",
 }

@@ -38,7 +38,9 @@ class TableConfig:
     def answer(self, answer: str) -> list[int]:
         """The symbols' ids of an answer."""
         if len(answer) != self.length or not set(answer) <= set(self.symbols):
-            raise ValueError(f"An answer here is {self.length} of the letters {self.symbols!r}; found {answer!r}.")
+            raise ValueError(
+                f"An answer here is {self.length} of the letters {self.symbols!r}; found {answer!r}."
+            )
         return [self.symbols.index(letter) for letter in answer]
 
 
@@ -91,7 +93,9 @@ class SeqTable(nn.Module):
         self, x: Sequence[Tensor], n: int, max_new: int, temperature: float, generator: torch.Generator
     ) -> Samples:
         if max_new < self.config.length:
-            raise ValueError(f"Answers here have {self.config.length} letters; max_new={max_new} cuts them short.")
+            raise ValueError(
+                f"Answers here have {self.config.length} letters; max_new={max_new} cuts them short."
+            )
         repeated = [ids for ids in x for _ in range(n)]
         y = torch.zeros(len(repeated), self.config.length, dtype=torch.int64, device=self.device)
         with torch.no_grad():

@@ -1,0 +1,163 @@
+"""Records: what is said survives the file, and what is no record says where, what and how to mend it."""
+
+from __future__ import annotations
+
+import pytest
+
+from trainers import records
+from trainers.records import Correction, Demonstration, Message, Pair, RecordError, from_trl, parse, to_trl
+
+CHAT = (Message("system", "Be brief."), Message("user", "Hi"))
+ALL = [
+    Pair("1", "How?", "So.", "Thus.", "tie", 2.0, 0.5, "ann", "both fine", {"run": 3}),
+    Pair("2", CHAT, "Hello!", "What?"),
+    Correction("3", "Где?", "there", "здесь", annotator="bob"),
+    Demonstration("4", CHAT, "Hello!", source={"nested": {"b": 1, "a": [2]}}),
+]
+
+
+@pytest.mark.parametrize("record", ALL, ids=lambda record: record.id)
+def test_a_record_written_and_read_is_the_same_record_with_the_same_bytes(record):
+    line = records.dumps(record)
+    assert parse(line, 1) == record
+    assert records.dumps(parse(line, 1)) == line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "found"),
+    [
+        ("{", "", "not JSON"),
+        ("[1]", "", "found [1]"),
+        ('{"id": "1"}', "kind", "found nothing"),
+        ('{"kind": "pear", "id": "1"}', "kind", 'found "pear"'),
+        ('{"kind": "pair", "id": "1", "prompt": "p", "chosen": "a"}', "rejected", "found nothing"),
+        ('{"kind": "pair", "id": "", "prompt": "p", "chosen": "a", "rejected": "b"}', "id", "empty"),
+        ('{"kind": "pair", "id": "1", "prompt": 3, "chosen": "a", "rejected": "b"}', "prompt", "found 3"),
+        ('{"kind": "pair", "id": "1", "prompt": [], "chosen": "a", "rejected": "b"}', "prompt", "found []"),
+        (
+            '{"kind": "pair", "id": "1", "prompt": [{"role": "bot", "content": ""}], "chosen": "", "rejected": ""}',
+            "prompt[0].role",
+            'found "bot"',
+        ),
+        (
+            '{"kind": "pair", "id": "1", "prompt": "p", "chosen": "a", "rejected": "b", "weight": -1}',
+            "weight",
+            "found -1",
+        ),
+        (
+            '{"kind": "pair", "id": "1", "prompt": "p", "chosen": "a", "rejected": "b", "weight": "1"}',
+            "weight",
+            'found "1"',
+        ),
+        (
+            '{"kind": "pair", "id": "1", "prompt": "p", "chosen": "a", "rejected": "b", "outcome": "left"}',
+            "outcome",
+            'found "left"',
+        ),
+        (
+            '{"kind": "demonstration", "id": "1", "prompt": "p", "answer": "a", "tone": 1}',
+            "tone",
+            "no such field",
+        ),
+        ('{"kind": "demonstration", "id": "1", "prompt": "p", "answer": "\\u0000"}', "answer", "NUL"),
+        ('{"kind": "demonstration", "id": "1", "prompt": "p", "answer": "\\ud800"}', "answer", "surrogate"),
+    ],
+)
+def test_what_is_no_record_names_line_field_finding_and_cure(line, field, found):
+    with pytest.raises(RecordError) as caught:
+        parse(line, 12)
+    error = caught.value
+    assert (error.line, error.field) == (12, field)
+    assert found in error.message and error.cure
+    assert str(error).startswith("Line 12")
+
+
+def test_trls_plain_and_conversational_preferences_are_read():
+    assert from_trl({"prompt": "p", "chosen": "a", "rejected": "b"}, 1) == Pair(
+        from_trl({"prompt": "p", "chosen": "a", "rejected": "b"}, 9).id, "p", "a", "b"
+    )
+    said = [{"role": "user", "content": "Hi"}]
+    row = {
+        "id": 7,
+        "prompt": said,
+        "chosen": [{"role": "assistant", "content": "Hello"}],
+        "rejected": [{"role": "assistant", "content": "What"}],
+    }
+    assert from_trl(row, 1) == Pair("7", (Message("user", "Hi"),), "Hello", "What")
+
+
+def test_what_both_answers_begin_with_is_trls_implicit_prompt():
+    plain = from_trl({"chosen": "The sky is blue.", "rejected": "The sky is green."}, 1)
+    assert (plain.prompt, plain.chosen, plain.rejected) == ("The sky is", " blue.", " green.")
+    said = [{"role": "user", "content": "Hi"}]
+    chat = from_trl(
+        {
+            "chosen": [*said, {"role": "assistant", "content": "Yes"}],
+            "rejected": [*said, {"role": "assistant", "content": "No"}],
+        },
+        1,
+    )
+    assert (chat.prompt, chat.chosen, chat.rejected) == ((Message("user", "Hi"),), "Yes", "No")
+
+
+def test_dialogues_in_the_spelling_of_hh_rlhf_become_messages():
+    start = "\n\nHuman: Hi\n\nAssistant: Hello, human: you.\n\nHuman: Is it?\n\nAssistant:"
+    pair = from_trl({"chosen": f"{start} It is.", "rejected": f"{start} It was."}, 1)
+    assert pair.prompt == (
+        Message("user", "Hi"),
+        Message("assistant", "Hello, human: you."),
+        Message("user", "Is it?"),
+    )
+    assert (pair.chosen, pair.rejected) == ("It is.", "It was.")
+    one = "\n\nHuman: Hi\n\nAssistant: No.\n\nHuman: Why?\n\nAssistant: Because."
+    other = "\n\nHuman: Hi\n\nAssistant: Yes."
+    uneven = from_trl({"chosen": one, "rejected": other}, 1)
+    assert uneven.prompt == (Message("user", "Hi"),)
+    assert uneven.chosen == "No.\n\nHuman: Why?\n\nAssistant: Because."
+
+
+def test_trls_demonstrations_are_read():
+    assert from_trl({"prompt": "p", "completion": "c"}, 1).answer == "c"
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    found = from_trl({"messages": turns}, 1)
+    assert (
+        isinstance(found, Demonstration)
+        and found.prompt == (Message("user", "Hi"),)
+        and found.answer == "Hello"
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ({"text": "x"}, ""),
+        ({"prompt": "p", "chosen": "a"}, "rejected"),
+        ({"prompt": "p", "completion": "c", "label": True}, "label"),
+        ({"prompt": "p", "chosen": [{"role": "user", "content": "a"}], "rejected": "b"}, "chosen"),
+        ({"messages": [{"role": "user", "content": "a"}]}, "messages"),
+        (
+            {
+                "chosen": [{"role": "user", "content": "1"}, {"role": "assistant", "content": ""}],
+                "rejected": [{"role": "user", "content": "2"}, {"role": "assistant", "content": ""}],
+            },
+            "rejected",
+        ),
+        ({"prompt": "p", "chosen": "a", "rejected": "b", "id": True}, "id"),
+    ],
+)
+def test_a_trl_row_that_cannot_be_read_names_its_field(row, field):
+    with pytest.raises(RecordError) as caught:
+        from_trl(row, 3)
+    assert (caught.value.line, caught.value.field) == (3, field)
+
+
+@pytest.mark.parametrize("record", [ALL[1], ALL[3], Pair("5", "p", "a", "b"), Demonstration("6", "p", "a")])
+def test_what_goes_out_as_trl_comes_back(record):
+    back = from_trl({"id": record.id, **to_trl(record)}, 1)
+    assert (back.prompt, to_trl(back)) == (record.prompt, to_trl(record))
+
+
+def test_a_correction_goes_out_as_a_preference_and_a_tie_not_at_all():
+    assert to_trl(ALL[2]) == {"prompt": "Где?", "chosen": "здесь", "rejected": "there"}
+    assert to_trl(ALL[0]) is None

@@ -1,0 +1,223 @@
+"""Toy tasks, small enough to be learned in a second, on which every method must keep the same promises.
+
+The language has 64 strings of the letters a to d, and people like the letter a.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainers import api, checkpoints, journal, nn
+from trainers.nn.table import SeqTable, TableConfig, TableReward
+from trainers.records import Correction, Demonstration, Pair, Record, dumps
+from trainers.run import Run, Spec
+
+PROMPTS = tuple(f"prompt {number}" for number in range(12))
+TABLE = TableConfig(prompts=PROMPTS)
+STRINGS = ["".join(letters) for letters in itertools.product(TABLE.symbols, repeat=TABLE.length)]
+
+
+def liking(answer: str) -> int:
+    return answer.count("a")
+
+
+def pairs(count: int = 240) -> list[Record]:
+    chance = random.Random(1)
+    found: list[Record] = []
+    while len(found) < count:
+        one, other = chance.sample(STRINGS, 2)
+        worse, better = sorted((one, other), key=liking)
+        outcome = "chosen" if liking(better) > liking(worse) else "tie"
+        number = len(found)
+        annotator = ("ann", "bob")[number % 2]
+        found.append(
+            Pair(f"pair-{number}", PROMPTS[number % 12], better, worse, outcome=outcome, annotator=annotator)
+        )
+    return found
+
+
+def corrections(count: int = 60) -> list[Record]:
+    originals = random.Random(2).choices([string for string in STRINGS if "a" not in string], k=count)
+    return [
+        Correction(f"edit-{i}", PROMPTS[i % 12], text, "a" + text[1:]) for i, text in enumerate(originals)
+    ]
+
+
+def demonstrations(count: int = 60) -> list[Record]:
+    answers = random.Random(3).choices([string for string in STRINGS if liking(string) >= 2], k=count)
+    return [Demonstration(f"demo-{i}", PROMPTS[i % 12], text) for i, text in enumerate(answers)]
+
+
+def snapshot(folder: Path, records: list[Record]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "records.jsonl").write_text("".join(dumps(one) + "\n" for one in records), encoding="utf-8")
+    return folder
+
+
+def policy(folder: Path, seed: int = 0) -> str:
+    return str(nn.save(SeqTable(TABLE, seed), folder))
+
+
+def reward_model(folder: Path) -> str:
+    model = TableReward(TABLE)
+    with torch.no_grad():
+        model.values.copy_(torch.tensor([[float(liking(string)) for string in STRINGS]] * len(PROMPTS)))
+    return str(nn.save(model, folder))
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A task for a method, and how to see from its log that it was learned."""
+
+    config: dict[str, Any]
+    learned: Callable[[list[dict[str, float]]], bool]
+    inputs: dict[str, Callable[[Path], str]] = field(default_factory=dict)
+    made: str = "policy"
+    """What it leaves behind, in its home."""
+
+
+def first(rows: list[dict[str, float]], name: str) -> float:
+    return next(row[name] for row in rows if name in row)
+
+
+def last(rows: list[dict[str, float]], name: str, count: int = 1) -> float:
+    """The mean of the last `count` values."""
+    values = [row[name] for row in rows if name in row][-count:]
+    return sum(values) / len(values)
+
+
+# A table learns each prompt by itself, so only the byte transformer can be asked about prompts it has not seen.
+TOYS: dict[str, Toy] = {
+    "reward/bradley_terry": Toy(
+        {"backbone": "byte_transformer", "d": 16, "layers": 1, "lr": 1e-2, "epochs": 3, "batch_size": 32},
+        lambda rows: (
+            last(rows, "eval_accuracy") > 0.9 and abs(last(rows, "control/shuffled_accuracy") - 0.5) < 0.3
+        ),
+        made="reward_model",
+    ),
+    "direct/dpo": Toy(
+        {"lr": 0.2, "beta": 0.5, "epochs": 3, "batch_size": 32},
+        lambda rows: (
+            first(rows, "loss") > 0.693
+            and last(rows, "loss", 3) < 0.5
+            and last(rows, "rewards/accuracies", 3) > 0.9
+        ),
+        {"policy": policy},
+    ),
+    "correction/sft": Toy(
+        {"lr": 0.2, "batch_size": 32},
+        lambda rows: last(rows, "loss", 3) < first(rows, "loss") - 0.4,
+        {"policy": policy},
+    ),
+    "online/rloo": Toy(
+        {"lr": 0.2, "steps": 60, "kl_coef": 0.02, "max_new_tokens": 3, "watch": 2},
+        lambda rows: last(rows, "objective/scores", 5) > first(rows, "objective/scores") + 1,
+        {"policy": policy, "reward_model": reward_model},
+    ),
+    "query/random": Toy(
+        {"count": 40, "max_new_tokens": 3, "batch_size": 4},
+        lambda rows: last(rows, "query/items") == 40,
+        {"policy": policy},
+        made="items.jsonl",
+    ),
+}
+
+
+def toy_spec(method: str, folder: Path, name: str = "run", **changes: Any) -> Spec:
+    """The toy task of a method, in a home of its own below `folder`."""
+    toy = TOYS[method]
+    inputs = {role: make(folder / role) for role, make in toy.inputs.items()}
+    config = {**toy.config, **changes.pop("config", {})}
+    records = changes.pop("records", [*pairs(), *corrections(), *demonstrations()])
+    where = snapshot(folder / "snapshot", records)
+    return Spec(
+        method, folder / name, config, inputs=inputs, snapshot=where, **{"checkpoint_every": 4, **changes}
+    )
+
+
+def entries(home: Path) -> list[dict[str, Any]]:
+    """The journal's entries that are no rows."""
+    return [entry for entry in journal.read(home / "journal.bin")[0] if isinstance(entry, dict)]
+
+
+def rows(home: Path) -> list[dict[str, float]]:
+    """The log as a supervisor keeps it: each row once, in order, none missing."""
+    found: list[dict[str, float]] = []
+    for entry in journal.read(home / "journal.bin")[0]:
+        fresh = entry.after(len(found)) if isinstance(entry, journal.Chunk) else None
+        if fresh is not None:
+            assert fresh.seq_from == len(found) + 1, "rows are missing"
+            for index, step in enumerate(fresh.step.tolist()):
+                values = dict(zip(fresh.names, fresh.columns[:, index].tolist(), strict=True))
+                found.append({"step": step, **values})
+    return found
+
+
+def outcome(spec: Spec) -> dict[str, Any]:
+    """All that a run leaves behind, but for the time it took."""
+    made = spec.home / TOYS[spec.method].made
+    files = [made] if made.is_file() else sorted(made.rglob("*"))
+    found = entries(spec.home)
+    return {
+        "files": {path.name: path.read_bytes() for path in files if path.is_file()},
+        "rows": rows(spec.home),
+        "samples": {
+            (e["step"], row["index"]): row for e in found if e["type"] == "samples" for row in e["rows"]
+        },
+        "artifacts": {(e["kind"], e["name"], e["step"]): e for e in found if e["type"] == "artifact"},
+        "report": [e["report"] for e in found if e["type"] == "report"][-1:],
+        "ended": found[-1]["type"],
+    }
+
+
+def in_child(spec: Spec, prepare: Callable[[], None] | None = None) -> int:
+    """Executes a run in a process of its own; the exit code, or minus the signal that killed it."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            if prepare:
+                prepare()
+            os._exit(api.execute(spec))
+        except BaseException:
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def die_at(moment: int) -> None:
+    """Arms this process to kill itself, as `kill -9` would, at the n-th of the moments at which it hurts most:
+    between two steps, in the middle of a journal entry, and anywhere within the saving of a checkpoint."""
+    moments = itertools.count(1)
+
+    def strike() -> None:
+        if next(moments) == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    log, append, sync, rename = Run.log, journal.Writer._append, checkpoints._sync, Path.rename
+
+    def torn_append(self: journal.Writer, tag: bytes, payload: bytes) -> None:
+        if next(moments) == moment:
+            os.write(self._fd, journal.HEADER.pack(tag, len(payload), 0) + payload[: len(payload) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        append(self, tag, payload)
+
+    def before(real: Callable[..., Any]) -> Callable[..., Any]:
+        def struck(*args: Any, **kwargs: Any) -> Any:
+            strike()
+            return real(*args, **kwargs)
+
+        return struck
+
+    journal.Writer._append = torn_append  # type: ignore[method-assign]
+    Run.log = before(log)  # type: ignore[method-assign]
+    checkpoints._sync = before(sync)
+    Path.rename = before(rename)  # type: ignore[method-assign]

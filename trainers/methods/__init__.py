@@ -1,0 +1,1 @@
+"""The training methods, one file each: equation, settings, and the loop in plain sight."""

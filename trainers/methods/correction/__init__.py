@@ -1,0 +1,1 @@
+"""Learning a policy from what people wrote: demonstrations and corrections."""

@@ -1,0 +1,133 @@
+"""DPO: direct preference optimization (Rafailov et al. 2023, arXiv:2305.18290).
+
+The policy that maximises E[r] - beta KL(pi || pi_ref) is pi ∝ pi_ref exp(r / beta), so the policy itself
+implies a reward, beta log(pi / pi_ref), and can be fitted to preferences as a reward model would be (Eq. 7):
+
+    h = beta [ (log pi(y_w|x) - log pi_ref(y_w|x)) - (log pi(y_l|x) - log pi_ref(y_l|x)) ]
+    L = -sum w log sigmoid(h) / sum w            log pi(y|x) = sum_t log pi(y_t | x, y_<t)
+
+Sums over tokens, never means. At pi = pi_ref the loss is ln 2. The reference's log-probabilities are computed
+once and kept, so that no second model is in memory while training. Left out: label smoothing, IPO.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainers.data import Batches, Preference, preferences, read_records, split
+from trainers.fit import Tally, fit, parts
+from trainers.nn import Policy, collate, digest, load_policy, save
+from trainers.registry import Count, NonNegative, Positive, Share
+from trainers.run import Run
+
+Row = tuple[Tensor, Tensor, Tensor]
+"""One preference as ids: prompt x, better answer y_w, worse answer y_l."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What can be set."""
+
+    lr: Positive = 1e-5
+    """Learning rate after warm-up. A few 1e-7 for models of billions of parameters."""
+    beta: Positive = 0.1
+    """How closely to keep to the reference: higher is closer. Published values go from 0.01 to 0.6."""
+    epochs: Count = 1
+    """Times to go through the preferences."""
+    batch_size: Count = 32
+    """Preferences a step."""
+    micro_batch: Count = 32
+    """Preferences in memory at once; the step does not depend on it."""
+    warmup: Share = 0.1
+    """Share of the steps over which the learning rate rises; afterwards it falls to 0."""
+    weight_decay: NonNegative = 0.0
+    """AdamW's weight decay, on matrices."""
+    clip: Positive = 1.0
+    """Longest gradient; a longer one is scaled down."""
+    held_out: Share = 0.2
+    """Share of the prompts kept from training, to measure on."""
+    eval_every: Count = 20
+    """Steps between two measurements on the held-out prompts."""
+
+
+def train(config: Config, run: Run) -> None:
+    policy = load_policy(run.input("policy"), run.device).eval()  # eval: dropout off, also while training
+    train_part, kept = split(read_records(run.snapshot, ("pair", "correction")), config.held_out)
+    wanted, held_out = preferences(train_part), preferences(kept)
+    everything = wanted + held_out
+    rows = [encode(policy, one) for one in everything]
+    reference = reference_logps(run, policy, rows, config.micro_batch)  # [N, 2]
+    weights = torch.tensor([one.weight for one in everything], device=run.device)
+    decided = torch.tensor([one.decided for one in everything], device=run.device)
+
+    def loss(batch: Sequence[int], tally: Tally, prefix: str = "") -> Iterator[Tensor]:
+        whole = weights[batch].sum()
+        for part in parts(batch, config.micro_batch):
+            logp = logps(policy, [rows[i] for i in part])  # [B, 2]
+            losses, rewards = preference_loss(logp, reference[part], config.beta)
+            yield (weights[part] * losses).sum() / whole
+            sure = decided[part]
+            margins = rewards[sure, 0] - rewards[sure, 1]
+            tally.add(f"{prefix}rewards/accuracies", (margins > 0).float())
+            tally.add(f"{prefix}rewards/margins", margins)
+            if not prefix:
+                tally.add("rewards/chosen", rewards[sure, 0])
+                tally.add("rewards/rejected", rewards[sure, 1])
+                tally.add("logps/chosen", logp[sure, 0])
+                tally.add("logps/rejected", logp[sure, 1])
+
+    @torch.no_grad()
+    def evaluate() -> dict[str, float]:
+        if not held_out:
+            return {}
+        tally = Tally()
+        value = sum(part.item() for part in loss(range(len(wanted), len(everything)), tally, "eval_"))
+        return {"eval_loss": value, **tally.numbers()}
+
+    lengths = [len(y_w) + len(y_l) for _, y_w, y_l in rows[: len(wanted)]]
+    total = fit(run, policy, Batches(lengths, config.batch_size, run.seed), loss, evaluate, config)
+
+    path = save(policy, run.home / "policy")
+    run.artifact("policy", "policy", path, total, {"digest": digest(path), "beta": config.beta})
+
+
+def preference_loss(logp: Tensor, logp_ref: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """[B] losses and [B, 2] implied rewards, from [B, 2] log-probabilities of (y_w, y_l)."""
+    rewards = beta * (logp - logp_ref)
+    h = rewards[:, 0] - rewards[:, 1]
+    return -F.logsigmoid(h), rewards  # Eq. 7
+
+
+def encode(policy: Policy, one: Preference) -> Row:
+    x, y_w = policy.encode_pair(one.prompt, one.better)
+    return x, y_w, policy.encode_pair(one.prompt, one.worse)[1]
+
+
+def logps(policy: Policy, rows: Sequence[Row]) -> Tensor:
+    """[B, 2]: log pi(y_w|x) and log pi(y_l|x), from one forward over both."""
+    batch = collate(policy, [(x, y_w) for x, y_w, _ in rows] + [(x, y_l) for x, _, y_l in rows])
+    return policy.logp_tok(batch.x, batch.y).sum(dim=1).view(2, -1).T
+
+
+def reference_logps(run: Run, policy: Policy, rows: Sequence[Row], size: int) -> Tensor:
+    """[N, 2]: the reference's log-probabilities of these very ids, computed once and kept."""
+    folder = Path(run.inputs.get("reference", run.input("policy")))
+    key = hashlib.sha256(digest(folder).encode())
+    for row in rows:
+        for ids in row:
+            key.update(str(ids.tolist()).encode())
+
+    @torch.no_grad()
+    def compute() -> Tensor:
+        # Before the first step: where no other reference is named, the policy still is its own.
+        reference = load_policy(folder, run.device).eval() if "reference" in run.inputs else policy
+        return torch.cat([logps(reference, part) for part in parts(rows, size)])
+
+    return run.once("reference", key.hexdigest(), compute)

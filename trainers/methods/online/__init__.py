@@ -1,0 +1,1 @@
+"""Learning a policy from its own samples, scored."""

@@ -1,0 +1,1 @@
+"""Learning what people prefer, as a score."""

@@ -1,0 +1,409 @@
+"""Any local Hugging Face causal language model as a policy, and any local sequence classifier as a reward model.
+
+What goes wrong in practice, and what is done about it here:
+
+- PAD. Without a PAD of its own, or with PAD = EOS, a model would never learn to stop: `[PAD]` is added, with an
+  embedding of its own, and can never be sampled.
+- Special tokens once. With a chat template the template writes them all (a plain prompt is one user message);
+  without one the tokenizer's BOS is kept and an EOS it may append to a prompt is taken off. A chat for a model
+  without a template is an error, not a guess.
+- The boundary. Prompt and answer are tokenised together, and the answer is what follows the prompt's tokens. Where
+  the two merge into one token the answer is tokenised by itself: x is the same for every answer, as when sampling,
+  and no token of an answer is lost.
+- Padding. Prompts on the left, answers on the right, positions counted over real tokens only.
+- Sampling is our own loop over the model's key-value cache, from the whole distribution: no warper, no suppressed
+  EOS, nothing that the log-probabilities do not see.
+
+LoRA is a property of a policy: its kibitz.json says `lora_rank`, and then only the adapters train, only they are in
+its `state_dict`, and they lie beside the untouched base on disk.
+"""
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging
+
+from trainers.maths.logprobs import gather_logp
+from trainers.nn.policy import Encoded, Samples, pad_right
+from trainers.nn.reward import score_sorted
+from trainers.nn.scale import Scale
+from trainers.records import Prompt, prompt_json, prompt_text
+
+NEVER = -1e9
+"""The logit of what cannot be sampled. Finite, so that an entropy is a number."""
+
+
+@dataclass(frozen=True)
+class HuggingFaceConfig:
+    context: int = 1024
+    """Most tokens of prompt and answer together, if the model can read so many; each may use half."""
+    lora_rank: int = 0
+    """Rank of LoRA adapters on every linear layer; 0 trains the whole model."""
+    lora_alpha: float = 16.0
+    """The adapters' output is multiplied by lora_alpha / lora_rank."""
+    lora_seed: int = 0
+    """For the adapters' random half; the other starts at 0, so the policy starts as the base."""
+
+
+class Text:
+    """A tokenizer with a PAD of its own, and the one way prompts and answers become ids."""
+
+    def __init__(self, tokenizer: Any, model: Any, context: int) -> None:
+        self.tokenizer = tokenizer
+        if tokenizer.eos_token_id is None:
+            raise ValueError("The tokenizer names no eos_token, so an answer could never end: set one in it.")
+        stops = (
+            getattr(model.generation_config, "eos_token_id", None)
+            if hasattr(model, "generation_config")
+            else None
+        )
+        self.stops = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])} - {None}
+        if tokenizer.pad_token_id is None or tokenizer.pad_token_id in self.stops:
+            tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+        self.pad: int = tokenizer.pad_token_id
+        self.eos: int = tokenizer.eos_token_id
+        if self.pad >= model.get_input_embeddings().num_embeddings:
+            # Rows in multiples of 64: other sizes are slow, and collapsed a DPO run (TRL issue 5608).
+            model.resize_token_embeddings(self.pad + 1, pad_to_multiple_of=64, mean_resizing=False)
+            with torch.no_grad():
+                model.get_input_embeddings().weight[self.pad :] = 0.0
+        model.config.pad_token_id = self.pad
+        readable = getattr(model.config, "max_position_embeddings", None) or context
+        self.half = min(context, readable) // 2
+
+    def encode(self, prompt: Prompt) -> Tensor:
+        return torch.tensor(self._cut(self._ids(self._text(prompt))))
+
+    def encode_pair(self, prompt: Prompt, answer: str) -> tuple[Tensor, Tensor]:
+        text = self._text(prompt)
+        x, both = self._ids(text), self._ids(text + answer)
+        if both[: len(x)] == x:
+            y = both[len(x) :]
+        else:
+            y = self.tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]
+        return torch.tensor(self._cut(x)), torch.tensor([*y, self.eos][: self.half])
+
+    def decode(self, y: Tensor) -> str:
+        ids = y.tolist()
+        end = next((i for i, token in enumerate(ids) if token in self.stops or token == self.pad), len(ids))
+        text: str = self.tokenizer.decode(ids[:end], skip_special_tokens=True)
+        return text
+
+    def _text(self, prompt: Prompt) -> str:
+        if self.tokenizer.chat_template:
+            messages = (
+                [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt_json(prompt)
+            )
+            text: str = self.tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False
+            )
+            return text
+        if not isinstance(prompt, str):
+            raise ValueError(
+                "This model's tokenizer has no chat template, so it cannot read a chat: "
+                "give it plain prompts, or add a chat_template to its tokenizer."
+            )
+        return prompt
+
+    def _ids(self, text: str) -> list[int]:
+        # A template has written its own special tokens: the tokenizer's would come twice.
+        special = not self.tokenizer.chat_template
+        ids: list[int] = self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
+        if special and ids and ids[-1] == self.eos and not text.endswith(self.tokenizer.eos_token):
+            ids = ids[:-1]
+        if not ids:
+            raise ValueError("The prompt has no tokens: an empty prompt needs a tokenizer that adds a BOS.")
+        return ids
+
+    def _cut(self, ids: list[int]) -> list[int]:
+        """The end of an overlong prompt, behind its BOS."""
+        if len(ids) <= self.half:
+            return ids
+        if ids[0] == self.tokenizer.bos_token_id:
+            return [ids[0], *ids[len(ids) - self.half + 1 :]]
+        return ids[-self.half :]
+
+
+class HuggingFacePolicy(nn.Module):
+    kind: ClassVar[str] = "hugging_face"
+    never: Tensor
+
+    def __init__(self, model: Any, tokenizer: Any, config: HuggingFaceConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.text = Text(tokenizer, model, config.context)
+        self.pad = self.text.pad
+        self.eos: int | None = self.text.eos
+        rows = model.get_input_embeddings().num_embeddings
+        never = torch.arange(rows) >= len(tokenizer)
+        never[self.pad] = True
+        self.register_buffer("never", never, persistent=False)
+        accepted = inspect.signature(model.forward).parameters
+        self.takes_positions = "position_ids" in accepted
+        self.takes_keep = "logits_to_keep" in accepted
+        self.model = _with_lora(model, config) if config.lora_rank else model
+
+    @property
+    def device(self) -> torch.device:
+        return self.never.device
+
+    def encode(self, prompt: Prompt) -> Tensor:
+        return self.text.encode(prompt)
+
+    def encode_pair(self, prompt: Prompt, answer: str) -> tuple[Tensor, Tensor]:
+        return self.text.encode_pair(prompt, answer)
+
+    def decode(self, y: Tensor) -> str:
+        return self.text.decode(y)
+
+    def mask(self, y: Tensor) -> Tensor:
+        return y != self.pad
+
+    def logits(self, x: Sequence[Tensor], y: Tensor) -> Tensor:
+        y = y.to(self.device)
+        prompts = self._pad_left(x)
+        ids = torch.cat((prompts, y[:, :-1]), dim=1)
+        return self._forward(ids, self.mask(ids), None, y.shape[1])[0]
+
+    def logp_tok(self, x: Sequence[Tensor], y: Tensor, temperature: float = 1.0) -> Tensor:
+        y = y.to(self.device)
+        return gather_logp(self.logits(x, y), y, self.mask(y), temperature)
+
+    def sample(
+        self, x: Sequence[Tensor], n: int, max_new: int, temperature: float, generator: torch.Generator
+    ) -> Samples:
+        with torch.inference_mode():
+            y, logp_tok, finished = self._sample(x, n, max_new, temperature, generator)
+        y, logp_tok, finished = y.clone(), logp_tok.clone(), finished.clone()  # out of inference mode
+        repeated = [ids for ids in x for _ in range(n)]
+        return Samples(x=repeated, y=y, logp_tok=logp_tok, mask=self.mask(y), finished=finished)
+
+    def _sample(
+        self, x: Sequence[Tensor], n: int, max_new: int, temperature: float, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        prompts = self._pad_left(x)
+        logits, cache = self._forward(prompts, self.mask(prompts), None, 1, use_cache=True)
+        cache.batch_repeat_interleave(n)  # Each prompt is read once, whatever n.
+        logits, seen = logits.repeat_interleave(n, dim=0), self.mask(prompts).repeat_interleave(n, dim=0)
+        stops = torch.tensor(sorted(self.text.stops), device=self.device)
+        y = torch.full((len(seen), max_new), self.pad, device=self.device)
+        logp_tok = torch.zeros(len(seen), max_new, device=self.device)
+        done = torch.zeros(len(seen), dtype=torch.bool, device=self.device)
+        for t in range(max_new):
+            logp = F.log_softmax(logits[:, -1].float() / temperature, dim=-1)
+            token = torch.multinomial(logp.exp(), 1, generator=generator)
+            y[:, t] = token[:, 0].masked_fill(done, self.pad)
+            logp_tok[:, t] = logp.gather(1, token)[:, 0].masked_fill(done, 0.0)
+            done |= torch.isin(token[:, 0], stops)
+            if t + 1 == max_new or done.all():
+                break
+            seen = torch.cat((seen, torch.ones_like(token, dtype=torch.bool)), dim=1)
+            logits, cache = self._forward(token, seen, cache, 1, use_cache=True)
+        return y[:, : t + 1], logp_tok[:, : t + 1], done
+
+    def _forward(
+        self, ids: Tensor, seen: Tensor, cache: Any, keep: int, use_cache: bool = False
+    ) -> tuple[Tensor, Any]:
+        """Logits [B, keep, V] of the last columns of ids, and the cache; seen [B, past + now] is the mask."""
+        extra: dict[str, Any] = {}
+        if self.takes_positions:
+            positions = (seen.long().cumsum(dim=1) - 1).clamp_min(0)
+            extra["position_ids"] = positions[:, -ids.shape[1] :]
+        if self.takes_keep:
+            extra["logits_to_keep"] = keep
+        out = self.model(
+            input_ids=ids, attention_mask=seen.long(), past_key_values=cache, use_cache=use_cache, **extra
+        )
+        logits: Tensor = out.logits[:, -keep:]
+        return logits.masked_fill_(self.never, NEVER), out.past_key_values
+
+    def _pad_left(self, x: Sequence[Tensor]) -> Tensor:
+        return pad_right([ids.flip(0) for ids in x], self.pad).flip(1).to(self.device)
+
+    # -------------------------------------------------------------------------------------------- LoRA
+
+    def merged(self) -> "HuggingFacePolicy":
+        """This policy with its adapters folded into the weights: a plain model for any other program."""
+        plain = self.model.merge_and_unload() if self.config.lora_rank else self.model
+        return HuggingFacePolicy(plain, self.text.tokenizer, replace(self.config, lora_rank=0))
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """All weights, or of a policy with adapters the adapters: its base is where it was loaded from."""
+        state: dict[str, Any] = super().state_dict(*args, **kwargs)
+        return {name: value for name, value in state.items() if not self.config.lora_rank or "lora_" in name}
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        expected = self.state_dict().keys()
+        if strict and expected != state_dict.keys():
+            wrong = sorted(expected ^ state_dict.keys())
+            raise ValueError(
+                f"The weights do not fit this policy; {len(wrong)} names differ, such as {wrong[0]}."
+            )
+        return super().load_state_dict(state_dict, strict=False, assign=assign)
+
+    # ------------------------------------------------------------------------------------------ the disk
+
+    def write(self, directory: Path) -> None:
+        if self.config.lora_rank:
+            _write_adapter(self.model, directory / "adapter")
+            base = self.model.get_base_model()
+            weights = {
+                name.replace(".base_layer.", "."): value
+                for name, value in base.state_dict().items()
+                if "lora_" not in name
+            }
+            base.save_pretrained(directory, state_dict=weights)
+        else:
+            self.model.save_pretrained(directory)
+        self.text.tokenizer.save_pretrained(directory)
+
+    @classmethod
+    def read(cls, directory: Path, config: Mapping[str, Any]) -> Self:
+        logging.disable_progress_bar()
+        model = AutoModelForCausalLM.from_pretrained(
+            directory, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
+        policy = cls(model, _tokenizer(directory), HuggingFaceConfig(**config))
+        if (directory / "adapter").is_dir():
+            _read_adapter(policy.model, directory / "adapter")
+        return policy.eval()
+
+
+def _tokenizer(directory: Path) -> Any:
+    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    for how_it_was_opened in (
+        "is_local",
+        "local_files_only",
+    ):  # would be saved, and change the model's digest
+        tokenizer.init_kwargs.pop(how_it_was_opened, None)
+    return tokenizer
+
+
+def _with_lora(model: Any, config: HuggingFaceConfig) -> Any:
+    """The model with adapters on every linear layer but the head; nothing else trains. (Hu et al. 2021.)"""
+    from peft import LoraConfig, get_peft_model  # takes seconds, and only some policies have adapters
+
+    lora = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.lora_seed)
+        return get_peft_model(model, lora)
+
+
+def _write_adapter(model: Any, directory: Path) -> None:
+    """As peft keeps them, but with the same bytes for the same adapters: its own file holds an unordered set."""
+    from peft import get_peft_model_state_dict
+
+    directory.mkdir()
+    weights = {
+        name: value.detach().cpu().contiguous() for name, value in get_peft_model_state_dict(model).items()
+    }
+    save_file(weights, directory / "adapter_model.safetensors")
+    described = model.peft_config["default"].to_dict()
+    described |= {"target_modules": sorted(described["target_modules"]), "base_model_name_or_path": ".."}
+    text = json.dumps(described, indent=2, sort_keys=True, default=str) + "\n"
+    (directory / "adapter_config.json").write_text(text, "utf-8")
+
+
+def _read_adapter(model: Any, directory: Path) -> None:
+    from peft import set_peft_model_state_dict
+
+    found = set_peft_model_state_dict(model, load_file(directory / "adapter_model.safetensors"))
+    if found.unexpected_keys:
+        raise ValueError(f"{directory} holds adapters that do not fit its base: {found.unexpected_keys[0]}.")
+
+
+class HuggingFaceReward(nn.Module):
+    """A sequence classifier with one output, as reward models are published.
+
+    A causal one reads the chat as a policy would and scores at the last real token (its padding is set, or the
+    score would be read at a pad position); a BERT-like one reads prompt and answer as a pair of texts.
+    """
+
+    kind: ClassVar[str] = "hugging_face_reward"
+
+    def __init__(self, model: Any, tokenizer: Any, config: HuggingFaceConfig) -> None:
+        super().__init__()
+        if model.config.num_labels != 1:
+            raise ValueError(f"A reward model has one output; this classifier has {model.config.num_labels}.")
+        self.config = config
+        self.tokenizer = tokenizer
+        reads_pairs = tokenizer.cls_token_id is not None and not tokenizer.chat_template
+        self.text = None if reads_pairs else Text(tokenizer, model, config.context)
+        self.takes_types = "token_type_ids" in inspect.signature(model.forward).parameters
+        self.model = model
+        self.scale = Scale()
+
+    @property
+    def device(self) -> torch.device:
+        return self.scale.gain.device
+
+    def encode(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Encoded]:
+        """(ids, types) of each text; types tell a pair's two halves apart."""
+        rows: list[Encoded] = []
+        for prompt, answer in zip(prompts, answers, strict=True):
+            if self.text is not None:
+                ids = torch.cat(self.text.encode_pair(prompt, answer))
+                rows.append((ids, torch.zeros_like(ids)))
+            else:
+                rows.append(self._pair(prompt_text(prompt), answer))
+        return rows
+
+    def forward(self, rows: Sequence[Encoded]) -> Tensor:
+        ids = pad_right([row[0] for row in rows], self.tokenizer.pad_token_id).to(self.device)
+        lengths = torch.tensor([len(row[0]) for row in rows], device=self.device)
+        mask = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
+        extra = (
+            {"token_type_ids": pad_right([row[1] for row in rows], 0).to(self.device)}
+            if self.takes_types
+            else {}
+        )
+        out = self.model(input_ids=ids, attention_mask=mask.long(), **extra)
+        scores: Tensor = self.scale(out.logits[:, 0])
+        return scores
+
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> Tensor:
+        return score_sorted(self, self.encode(prompts, answers))
+
+    def normalise(self, mean: float, std: float) -> None:
+        self.scale.normalise(mean, std)
+
+    def _pair(self, prompt: str, answer: str) -> Encoded:
+        longest = min(self.config.context, self.model.config.max_position_embeddings)
+        self.tokenizer.truncation_side = "left"  # an overlong text keeps its end
+        read = self.tokenizer(prompt, answer, truncation="longest_first", max_length=longest)
+        ids = torch.tensor(read["input_ids"])
+        types = read.get("token_type_ids")
+        return ids, torch.zeros_like(ids) if types is None else torch.tensor(types)
+
+    def write(self, directory: Path) -> None:
+        self.model.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory)
+        save_file(self.scale.state_dict(), directory / "scale.safetensors")
+
+    @classmethod
+    def read(cls, directory: Path, config: Mapping[str, Any]) -> Self:
+        logging.disable_progress_bar()
+        model = AutoModelForSequenceClassification.from_pretrained(
+            directory, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
+        opened = cls(model, _tokenizer(directory), HuggingFaceConfig(**config))
+        if (directory / "scale.safetensors").is_file():
+            opened.scale.load_state_dict(load_file(directory / "scale.safetensors"))
+        return opened.eval()
