@@ -19,7 +19,9 @@ class NewcomerForm(BaseUserCreationForm):
         self.fields["username"].label = "Your name here"
         self.fields["username"].help_text = "Letters, digits and @ . + - _. Others in the study see it."
         self.fields["username"].widget.attrs.update(autocomplete="username", autofocus=True)
-        self.fields["password1"].help_text = "At least 10 characters, not a common password, not like your name."
+        self.fields[
+            "password1"
+        ].help_text = "At least 10 characters, not a common password, not like your name."
         self.fields["password2"].label = "The password again"
         self.fields["password2"].help_text = ""
 
@@ -32,5 +34,7 @@ class InvitationForm(forms.Form):
 
 class TokenForm(forms.Form):
     name = forms.CharField(
-        max_length=100, label="What is it for", widget=forms.TextInput(attrs={"placeholder": "import script on the lab machine"})
+        max_length=100,
+        label="What is it for",
+        widget=forms.TextInput(attrs={"placeholder": "import script on the lab machine"}),
     )

@@ -39,7 +39,9 @@ class User(AbstractUser):
         default=False, help_text="A program that answers by a stated rule, never a person."
     )
     source = models.CharField(
-        max_length=100, blank=True, help_text="Where the account came from when nobody signed up, e.g. imported."
+        max_length=100,
+        blank=True,
+        help_text="Where the account came from when nobody signed up, e.g. imported.",
     )
 
     objects = PeopleManager()
@@ -64,7 +66,9 @@ class ApiToken(models.Model):
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
     name = models.CharField(max_length=100)
-    prefix = models.CharField(max_length=12, help_text="The first letters, so that its owner can tell tokens apart.")
+    prefix = models.CharField(
+        max_length=12, help_text="The first letters, so that its owner can tell tokens apart."
+    )
     digest = models.CharField(max_length=64, unique=True)
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(null=True, blank=True)

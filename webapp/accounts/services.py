@@ -14,12 +14,17 @@ class NotPossible(Exception):
 
 def open_invitation(token: str) -> Invitation | None:
     """The invitation behind a link, while it can still be accepted."""
-    return Invitation.objects.open().select_related("study", "created_by").filter(digest=digest_of(token)).first()
+    return (
+        Invitation.objects.open()
+        .select_related("study", "created_by")
+        .filter(digest=digest_of(token))
+        .first()
+    )
 
 
 @transaction.atomic
 def accept_invitation(*, invitation: Invitation, user) -> Membership:
-    """Makes the person a member. A member's role may rise by it but never falls, and opening the link twice costs one use."""
+    """Makes the person a member. A role may rise by it but never falls; opening the link twice costs one use."""
     membership = Membership.objects.filter(study=invitation.study, user=user).first()
     if membership and membership.may(Role(invitation.role)):
         return membership

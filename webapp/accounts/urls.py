@@ -15,5 +15,9 @@ urlpatterns = [
     path("accounts/tokens/<int:pk>/revoke/", views.revoke_token, name="revoke_token"),
     path("studies/<int:pk>/people/", views.people, name="people"),
     path("studies/<int:pk>/people/<int:user_pk>/", views.change_member, name="change_member"),
-    path("studies/<int:pk>/people/invitations/<int:invitation_pk>/revoke/", views.revoke_invitation, name="revoke_invitation"),
+    path(
+        "studies/<int:pk>/people/invitations/<int:invitation_pk>/revoke/",
+        views.revoke_invitation,
+        name="revoke_invitation",
+    ),
 ]

@@ -1,7 +1,8 @@
 """The pages about people: signing in, one-time links, invitations, tokens, who is in a study."""
 
 from django.contrib import messages
-from django.contrib.auth import login, update_session_auth_hash, views as auth_views
+from django.contrib.auth import login, update_session_auth_hash
+from django.contrib.auth import views as auth_views
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import PasswordChangeForm, SetPasswordForm
 from django.shortcuts import get_object_or_404, redirect, render
@@ -42,7 +43,9 @@ def invitation(request, token):
     offer = services.open_invitation(token)
     if offer is None:
         return render(request, "accounts/invitation_spent.html", status=410)
-    form = NewcomerForm(request.POST if request.method == "POST" and not request.user.is_authenticated else None)
+    form = NewcomerForm(
+        request.POST if request.method == "POST" and not request.user.is_authenticated else None
+    )
     if request.method == "POST" and (request.user.is_authenticated or form.is_valid()):
         try:
             if request.user.is_authenticated:
@@ -81,7 +84,9 @@ def tokens(request):
 def revoke_token(request, pk):
     token = get_object_or_404(request.user.api_tokens.live(), pk=pk)
     token.revoke()
-    messages.success(request, f"The token “{token.name}” is revoked. Programs that use it are refused from now on.")
+    messages.success(
+        request, f"The token “{token.name}” is revoked. Programs that use it are refused from now on."
+    )
     return redirect("accounts:tokens")
 
 
@@ -93,7 +98,9 @@ def password(request):
     form = kind(request.user, request.POST or None)
     if request.method == "POST" and form.is_valid():
         update_session_auth_hash(request, form.save())
-        messages.success(request, "The password is set. Other browsers that were signed in as you are signed out.")
+        messages.success(
+            request, "The password is set. Other browsers that were signed in as you are signed out."
+        )
         return redirect("annotation:home")
     return render(request, "accounts/password.html", {"form": form})
 
@@ -144,7 +151,9 @@ def change_member(request, pk, user_pk):
             messages.error(request, f"There is no such role. Choose one of: {', '.join(Role.values)}.")
     except services.NotPossible as reason:
         messages.error(request, str(reason))
-    return redirect("accounts:people" if membership.user_id != request.user.pk else "annotation:study", study.pk)
+    return redirect(
+        "accounts:people" if membership.user_id != request.user.pk else "annotation:study", study.pk
+    )
 
 
 @login_required

@@ -1,0 +1,360 @@
+// The labelling room: shows one task, holds the next ones ready, and hands what the person says to
+// the outbox. Pressing a key paints the next task at once; the network is never waited for.
+//
+// Without this file the same page works as a form. With it, the form's submit is taken over: the
+// buttons, their names and values, and their addresses are the ones the server wrote.
+
+import { listen } from "./label_keys.js";
+import { describe, newKey, Outbox } from "./outbox.js";
+
+const READY = 3;
+const HEARTBEAT = 60_000;
+const AWAY = 10 * 60_000;
+const REMEMBERED = 50;
+
+function cookie(name) {
+  return document.cookie.match(`(?:^|; )${name}=([^;]*)`)?.[1] ?? "";
+}
+
+/** Sends a form's fields; a redirect (to the login page) comes back as status 0. */
+async function request(url, fields) {
+  const response = await fetch(url, {
+    method: fields ? "POST" : "GET",
+    body: fields && new URLSearchParams(fields),
+    headers: { Accept: "application/json", "X-CSRFToken": cookie("csrftoken") },
+    credentials: "same-origin",
+    redirect: "manual",
+  });
+  const isJson = response.headers.get("Content-Type")?.startsWith("application/json");
+  return { status: response.status, body: isJson ? await response.json() : null };
+}
+
+function element(html) {
+  const holder = document.createElement("template");
+  holder.innerHTML = html;
+  return holder.content.firstElementChild;
+}
+
+/** Counts the seconds that a task was before someone's eyes. */
+class Clock {
+  constructor() {
+    this.spent = 0;
+    this.since = null;
+  }
+
+  run(on) {
+    if (this.since !== null) this.spent += performance.now() - this.since;
+    this.since = on && !document.hidden ? performance.now() : null;
+  }
+
+  seconds() {
+    this.run(this.since !== null);
+    return (this.spent / 1000).toFixed(2);
+  }
+}
+
+class LabelTask extends HTMLElement {
+  connectedCallback() {
+    if (this.outbox) return;
+    this.ready = []; // tasks held for this person, not yet shown
+    this.given = []; // what was answered here, newest last, for undo
+    this.current = null; // {id, kind, form, clock}
+    this.empty = null; // the server's page for when nothing is left
+    this.fetching = null;
+    this.lastSign = Date.now();
+    this.outbox = new Outbox({
+      owner: this.dataset.annotator,
+      storage: localStorage,
+      send: (entry) => request(entry.url, { ...entry.fields, key: entry.key, annotator: this.dataset.annotator }),
+      alone: (work) => (navigator.locks ? navigator.locks.request("kibitz.outbox", work) : work()),
+    });
+    this.outbox.changed = () => this.showState();
+    this.outbox.saved = (entry) => {
+      if (!entry.skip) this.dataset.today = Number(this.dataset.today) + 1;
+    };
+
+    this.refusals = document.createElement("section");
+    this.refusals.className = "refused";
+    this.refusals.setAttribute("aria-label", "Answers that were not taken");
+    this.refusals.hidden = true;
+    this.append(this.refusals);
+
+    this.addEventListener("submit", (event) => this.decide(event));
+    this.addEventListener("click", (event) => this.click(event), { capture: true });
+    this.addEventListener("kibitz:note", (event) => this.note(event.detail));
+    document.addEventListener("submit", (event) => {
+      if (event.target.id !== "undo") return;
+      event.preventDefault();
+      this.undo();
+    });
+    for (const sign of ["keydown", "pointerdown"]) {
+      document.addEventListener(sign, () => this.alive(), { passive: true });
+    }
+    document.addEventListener("visibilitychange", () => this.current?.clock.run(true));
+    window.addEventListener("online", () => this.outbox.flush().then(() => this.fetchMore()));
+    window.addEventListener("storage", () => this.showState());
+    window.addEventListener("beforeunload", (event) => {
+      if (this.outbox.unstored.size > 0) event.preventDefault();
+    });
+    setInterval(() => this.beat(), HEARTBEAT);
+    listen(document);
+
+    const form = this.querySelector("form.task");
+    if (!form) this.empty = this.querySelector("[data-nothing]");
+    // A task whose answer waits in the outbox is done, though the server could not know when it wrote this page.
+    if (form && !this.outbox.tasks().includes(Number(form.dataset.task))) this.show(this.taken(form));
+    else if (form) this.await(form);
+    this.showState();
+    this.outbox.flush();
+    this.fetchMore();
+  }
+
+  // --- what is on the screen
+
+  taken(form) {
+    return { id: Number(form.dataset.task), kind: form.dataset.kind, form, clock: new Clock() };
+  }
+
+  /** Puts a task on the stage; everything it needs is here already. */
+  show(task) {
+    const before = this.current;
+    before?.clock.run(false);
+    this.current = task;
+    const place = this.querySelector("form.task, [data-nothing]");
+    if (place !== task.form) {
+      if (place) place.replaceWith(task.form);
+      else this.prepend(task.form);
+    }
+    task.clock.run(true);
+    const focus = !before || before.kind === task.kind;
+    task.form.querySelector(".stage")?.focus({ preventScroll: true });
+    task.form.dispatchEvent(new CustomEvent("kibitz:shown", { bubbles: true, detail: { focus } }));
+  }
+
+  /** Nothing is ready: says what is being waited for, in the same place. */
+  await(place = this.querySelector("form.task, [data-nothing]")) {
+    this.current?.clock.run(false);
+    this.current = null;
+    const shown = this.empty ?? element(
+      `<div class="nothing" data-nothing><div class="empty"><h2>Fetching the next question</h2><p></p></div></div>`,
+    );
+    if (!this.empty && this.cut) {
+      shown.querySelector("h2").textContent = "The server cannot be reached";
+      shown.querySelector("p").textContent =
+        "You have answered all that this browser held. Your answers are safe here; the next questions come when the connection is back.";
+    }
+    if (place) place.replaceWith(shown);
+    else this.prepend(shown);
+  }
+
+  next() {
+    const task = this.ready.shift();
+    if (task) this.show(task);
+    else this.await();
+    this.fetchMore();
+  }
+
+  note(words) {
+    const line = this.querySelector("[data-note]");
+    if (line) line.textContent = words;
+  }
+
+  showState() {
+    const { state, short, long } = describe(this.outbox);
+    const saved = document.querySelector("[data-saved]");
+    saved.dataset.state = state;
+    saved.title = long;
+    saved.setAttribute("role", state === "warn" || state === "bad" ? "alert" : "status");
+    const dot = document.createElement("span");
+    dot.className = "dot";
+    dot.setAttribute("aria-hidden", "true");
+    saved.replaceChildren(short, dot);
+    document.querySelector("[data-count-today]").textContent =
+      Number(this.dataset.today) + this.outbox.waiting().filter((entry) => !entry.skip).length;
+    this.showRefusals();
+  }
+
+  showRefusals() {
+    const refused = this.outbox.refused();
+    this.refusals.hidden = refused.length === 0;
+    const list = document.createElement("ul");
+    for (const entry of refused) {
+      const line = element(
+        `<li class="stack tight"><p><strong></strong> <span></span></p><div class="actions">
+          <button type="button" class="small" data-again>Try again</button>
+          <button type="button" class="small danger" data-discard>Give this answer up</button></div></li>`,
+      );
+      line.querySelector("strong").textContent = `Task ${entry.task}, ${entry.words}, was not taken.`;
+      line.querySelector("span").textContent = entry.problem.message;
+      if (entry.fields.text) {
+        const text = document.createElement("pre");
+        text.textContent = entry.fields.text;
+        line.querySelector("p").after(text);
+      }
+      line.querySelector("[data-again]").addEventListener("click", () => this.outbox.tryAgain(entry.key));
+      line.querySelector("[data-discard]").addEventListener("click", () => this.outbox.discard(entry.key));
+      list.append(line);
+    }
+    this.refusals.replaceChildren(list);
+  }
+
+  // --- what the person does
+
+  click(event) {
+    // The second press of a double click would judge the pair that has just appeared.
+    if (event.detail > 1 && event.target.closest("button[type=submit], button:not([type])")) event.preventDefault();
+  }
+
+  decide(event) {
+    event.preventDefault();
+    const { form, id, clock } = this.current ?? {};
+    if (event.target !== form) return;
+    const button = event.submitter;
+    const fields = Object.fromEntries(new FormData(form, button));
+    delete fields.csrfmiddlewaretoken;
+    fields.seconds = clock.seconds();
+    const entry = {
+      key: newKey(),
+      task: id,
+      url: (button?.hasAttribute("formaction") ? button : form).getAttribute(
+        button?.hasAttribute("formaction") ? "formaction" : "action",
+      ),
+      fields,
+      skip: button?.dataset.key === "s",
+      words: button?.dataset.words ?? "answered",
+    };
+    this.given.push({ task: this.current, key: entry.key, button, words: entry.words });
+    this.given.splice(0, this.given.length - REMEMBERED);
+    this.outbox.add(entry).then(() => this.fetchMore());
+    this.next();
+    this.note(`Last: ${entry.words}.`);
+  }
+
+  /** Brings the last task back, in place, with what was chosen marked. */
+  async undo() {
+    const last = this.given.at(-1);
+    if (last && this.outbox.takeBack(last.key)) {
+      this.given.pop();
+      this.setAside();
+      this.show(last.task);
+      for (const cell of last.task.form.querySelectorAll("[aria-pressed][name]")) cell.removeAttribute("aria-pressed");
+      if (last.button?.name) last.button.setAttribute("aria-pressed", "true");
+      this.note(`Taken back: ${last.words}.`);
+      return;
+    }
+    if (this.undoing) return;
+    this.undoing = true;
+    try {
+      await this.outbox.flush();
+      if (this.outbox.waiting().length > 0) {
+        this.note("The last answer may have reached the server already. Undo works again when the connection is back.");
+        return;
+      }
+      const { status, body } = await request(this.dataset.undo, {});
+      if (status !== 200) {
+        this.note(body?.error?.message ?? "You are signed out. Sign in again in another tab, then undo.");
+        return;
+      }
+      if (body.progress) this.dataset.today = body.progress.today;
+      this.showState();
+      if (!body.task) {
+        this.note("There is nothing to undo in this study.");
+        return;
+      }
+      this.given.pop();
+      this.setAside();
+      this.show(this.taken(element(body.task.html)));
+      this.note(last ? `Taken back: ${last.words}.` : "Taken back. What you had chosen is marked.");
+    } catch {
+      this.note("The server cannot be reached; the last answer is there already. Undo works when the connection is back.");
+    } finally {
+      this.undoing = false;
+    }
+  }
+
+  setAside() {
+    if (this.current) this.ready.unshift(this.current);
+  }
+
+  // --- holding the next tasks ready
+
+  held() {
+    return [...(this.current ? [this.current.id] : []), ...this.ready.map((task) => task.id)];
+  }
+
+  /** Leases tasks until enough are ready. At most one request at a time. */
+  fetchMore() {
+    this.fetching ??= this.fetchOnce().finally(() => {
+      this.fetching = null;
+    });
+    return this.fetching;
+  }
+
+  async fetchOnce() {
+    while (this.ready.length < READY) {
+      const inHand = [...this.held(), ...this.outbox.tasks()];
+      const query = new URLSearchParams({
+        kind: this.dataset.kind,
+        count: READY - this.ready.length,
+        have: inHand.join(","),
+      });
+      let reply;
+      try {
+        reply = await request(`${this.dataset.next}?${query}`);
+        this.cut = false;
+      } catch {
+        this.cut = true;
+        if (!this.current) this.await();
+        setTimeout(() => this.fetchMore(), 5000);
+        return;
+      }
+      if (reply.status !== 200) {
+        if (reply.status === 0) this.note("You are signed out. Sign in again in another tab; your answers are safe here.");
+        setTimeout(() => this.fetchMore(), 10_000);
+        return;
+      }
+      const known = new Set([...this.held(), ...this.outbox.tasks()]);
+      const fresh = reply.body.tasks.filter((task) => !known.has(task.id));
+      for (const task of fresh) this.ready.push(this.taken(element(task.html)));
+      if (!this.current && this.ready.length > 0) {
+        this.empty = null;
+        this.show(this.ready.shift());
+      }
+      if (fresh.length === 0) {
+        if (this.current) return;
+        this.empty = element(reply.body.nothing);
+        this.await();
+        return;
+      }
+    }
+  }
+
+  // --- keeping the leases
+
+  alive() {
+    const wasAway = Date.now() - this.lastSign > AWAY;
+    this.lastSign = Date.now();
+    if (wasAway) this.beat();
+  }
+
+  /** Renews what is held while someone is there; whoever went away gives their tasks back by silence. */
+  async beat() {
+    const tasks = [...this.held(), ...this.outbox.tasks()];
+    if (tasks.length === 0 || Date.now() - this.lastSign > AWAY) return;
+    let reply;
+    try {
+      reply = await request(this.dataset.heartbeat, { tasks: tasks.join(",") });
+    } catch {
+      return;
+    }
+    if (reply.status !== 200) return;
+    const lost = new Set(reply.body.lost);
+    this.ready = this.ready.filter((task) => !lost.has(task.id));
+    if (this.current && lost.has(this.current.id)) {
+      this.note("Your turn at this question ran out while you were away. You can still answer, if nobody else took it.");
+    }
+    this.fetchMore();
+  }
+}
+
+customElements.define("label-task", LabelTask);
