@@ -1,0 +1,1 @@
+"""Runs: asked for in PostgreSQL, trained by workers, watched live."""
