@@ -72,7 +72,6 @@ WITH me AS MATERIALIZED (
     SELECT m.id, (SELECT count(*) FROM annotation_assignment held WHERE held.annotator_id = %(person)s
                   AND held.study_id = %(study)s AND held.state = 'leased') AS held
     FROM annotation_membership m WHERE m.study_id = %(study)s AND m.user_id = %(person)s
-    FOR NO KEY UPDATE
 ), mine AS MATERIALIZED (
     SELECT a.id FROM annotation_assignment a JOIN annotation_task t ON t.id = a.task_id
     WHERE a.annotator_id = %(person)s AND a.study_id = %(study)s AND a.state = 'leased'

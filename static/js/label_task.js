@@ -59,6 +59,7 @@ class LabelTask extends HTMLElement {
     this.ready = []; // tasks held for this person, not yet shown
     this.given = []; // what was answered here, newest last, for undo
     this.current = null; // {id, kind, form, clock}
+    this.kindBefore = null; // what the last question was, so that a rewrite leads into the next
     this.empty = null; // the server's page for when nothing is left
     this.fetching = null;
     this.lastSign = Date.now();
@@ -77,7 +78,7 @@ class LabelTask extends HTMLElement {
     this.refusals.className = "refused";
     this.refusals.setAttribute("aria-label", "Answers that were not taken");
     this.refusals.hidden = true;
-    this.append(this.refusals);
+    this.prepend(this.refusals); // above the stage: the bar below never moves
 
     this.addEventListener("submit", (event) => this.decide(event));
     this.addEventListener("click", (event) => this.click(event), { capture: true });
@@ -101,7 +102,7 @@ class LabelTask extends HTMLElement {
 
     const form = this.querySelector("form.task");
     if (!form) this.empty = this.querySelector("[data-nothing]");
-    // A task whose answer waits in the outbox is done, though the server could not know when it wrote this page.
+    // A task answered here is done, though the server could not know when it wrote this page.
     if (form && !this.outbox.tasks().includes(Number(form.dataset.task))) this.show(this.taken(form));
     else if (form) this.await(form);
     this.showState();
@@ -117,16 +118,17 @@ class LabelTask extends HTMLElement {
 
   /** Puts a task on the stage; everything it needs is here already. */
   show(task) {
-    const before = this.current;
-    before?.clock.run(false);
+    this.current?.clock.run(false);
     this.current = task;
     const place = this.querySelector("form.task, [data-nothing]");
     if (place !== task.form) {
       if (place) place.replaceWith(task.form);
-      else this.prepend(task.form);
+      else this.append(task.form);
     }
     task.clock.run(true);
-    const focus = !before || before.kind === task.kind;
+    // Whoever comes from another kind of question, or to the page, may press a key that would be typed.
+    const focus = this.kindBefore === task.kind;
+    this.kindBefore = task.kind;
     task.form.querySelector(".stage")?.focus({ preventScroll: true });
     task.form.dispatchEvent(new CustomEvent("kibitz:shown", { bubbles: true, detail: { focus } }));
   }
@@ -144,7 +146,7 @@ class LabelTask extends HTMLElement {
         "You have answered all that this browser held. Your answers are safe here; the next questions come when the connection is back.";
     }
     if (place) place.replaceWith(shown);
-    else this.prepend(shown);
+    else this.append(shown);
   }
 
   next() {
@@ -263,6 +265,7 @@ class LabelTask extends HTMLElement {
       }
       this.given.pop();
       this.setAside();
+      this.outbox.reopen(body.task.id);
       this.show(this.taken(element(body.task.html)));
       this.note(last ? `Taken back: ${last.words}.` : "Taken back. What you had chosen is marked.");
     } catch {

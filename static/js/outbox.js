@@ -10,6 +10,7 @@
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 30_000;
 const SERVER_FAILURES = 5;
+const JUST_NOW = 60_000;
 
 /** A UUID, also where `crypto.randomUUID` is missing: on plain http outside this machine. */
 export function newKey() {
@@ -38,6 +39,7 @@ export class Outbox {
     now = Date.now,
   }) {
     this.prefix = `kibitz.outbox.${owner}.`;
+    this.sent = `kibitz.sent.${owner}`;
     this.storage = storage;
     this.send = send;
     this.later = later;
@@ -72,9 +74,30 @@ export class Outbox {
     return this.entries().filter((entry) => entry.problem);
   }
 
-  /** Tasks already answered here that the server may still think open. */
+  /**
+   * Tasks answered here that a page may still show: those not sent yet, and those sent while the
+   * server was writing that page.
+   */
   tasks() {
-    return this.waiting().map((entry) => entry.task);
+    return [...this.waiting(), ...this.justSent()].map((entry) => entry.task);
+  }
+
+  justSent() {
+    const sent = JSON.parse(this.storage.getItem(this.sent) ?? "[]");
+    return sent.filter((entry) => this.now() - entry.at < JUST_NOW);
+  }
+
+  /** An undo has brought this task back. */
+  reopen(task) {
+    this.keepSent(this.justSent().filter((entry) => entry.task !== task));
+  }
+
+  keepSent(entries) {
+    try {
+      this.storage.setItem(this.sent, JSON.stringify(entries));
+    } catch {
+      // A browser that stores nothing has no older page of ours to correct.
+    }
   }
 
   /** Keeps an answer: {key, task, url, fields, words}. On the disk when this returns, if the browser allows. */
@@ -147,6 +170,7 @@ export class Outbox {
   settle(entry, { status, body }) {
     if (status >= 200 && status < 300) {
       this.forget(entry.key);
+      this.keepSent([...this.justSent(), { task: entry.task, at: this.now() }]);
       this.trouble = null;
       this.wait = FIRST_WAIT;
       this.saved(entry, body);

@@ -238,8 +238,9 @@ def test_a_reason_opens_in_the_bar_and_goes_with_the_answer(page, sign_in, ada):
 def test_rewriting_shows_the_changes_keeps_a_draft_and_sends(page, sign_in, ada):
     study = studies.study("edit", items=3, owner=ada)
     sign_in(ada)
-    page.goto(f"/studies/{study.pk}/label/")
+    open_room(page, study)
     editor = page.locator("textarea[name=text]")
+    page.keyboard.press("Enter")
     expect(editor).to_be_focused()
     first = shown(page)
     original = page.locator("[data-original]").inner_text()
@@ -255,6 +256,7 @@ def test_rewriting_shows_the_changes_keeps_a_draft_and_sends(page, sign_in, ada)
     page.keyboard.press("Control+Enter")
     saved(page)
     assert Label.objects.get().answer["text"] == original.replace("Answer", "A kinder answer")
+    expect(editor).to_be_focused()  # from one rewrite to the next
     expect(page.locator(f'form.task[data-task="{first}"]')).to_have_count(0)
     page.keyboard.press("Escape")
     page.keyboard.press("z")

@@ -142,7 +142,9 @@ def test_a_run_is_watched_live_through_a_cut_and_every_point_is_there_once_and_t
         assert drawn_range(page, chart) == pytest.approx(zoom)
 
     page.locator("[data-reset]").click()
-    page.wait_for_function("document.querySelector('#chart-loss .canvas')._fullLayout.xaxis.range[1] >= 557")
+    page.wait_for_function(
+        "() => document.querySelector('#chart-loss .canvas')._fullLayout.xaxis.range[1] >= 557"
+    )
     page.reload(wait_until="domcontentloaded")
     complete(page, 557)
     assert len(held(page)["loss"]) == 557
@@ -159,6 +161,7 @@ def test_what_is_no_number_is_marked_and_said_and_events_stand_on_every_chart(pa
     )
     assert traces == [[[40, 50], ["x", "triangle-up"]]]
     for chart in ("chart-loss", "chart-rewards-margins"):
+        expect(page.locator(f"#{chart} .main-svg").first).to_be_visible()
         marks = page.evaluate("(id) => document.querySelector(`#${id} .canvas`).layout.shapes", chart)
         assert [mark["x0"] for mark in marks] == [45]
     page.get_by_role("tab", name="Events").click()

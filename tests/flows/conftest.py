@@ -88,7 +88,9 @@ def _send_to(url: str) -> None:
 def environment_of_parts(broker: str) -> dict[str, str]:
     """For a process that works on the test's database and files."""
     database = connections["default"].settings_dict
-    url = f"postgresql://{database['USER']}@/{database['NAME']}?host={database['HOST']}&port={database['PORT']}"
+    url = (
+        f"postgresql://{database['USER']}@/{database['NAME']}?host={database['HOST']}&port={database['PORT']}"
+    )
     return {
         **os.environ,
         "DATABASE_URL": url,
@@ -110,7 +112,16 @@ class Workers:
 
     def start(self, slots: int = 1) -> subprocess.Popen:
         environment = environment_of_parts(self.broker.url)
-        options = ["--pool", "threads", "--concurrency", str(slots), "--queues", "cpu", "--hostname", "train@%h"]
+        options = [
+            "--pool",
+            "threads",
+            "--concurrency",
+            str(slots),
+            "--queues",
+            "cpu",
+            "--hostname",
+            "train@%h",
+        ]
         quiet = ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]
         with self.log.open("ab") as output:
             process = subprocess.Popen(

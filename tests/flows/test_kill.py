@@ -26,7 +26,14 @@ def start(lesson: Lesson, epochs: int = 40) -> Run:
         snapshot=lesson.snapshot,
         method="direct/dpo",
         # One pair at a time: slow enough to be killed halfway, on any machine.
-        config={"lr": 1e-3, "batch_size": 16, "micro_batch": 1, "epochs": epochs, "held_out": 0.15, "eval_every": 7},
+        config={
+            "lr": 1e-3,
+            "batch_size": 16,
+            "micro_batch": 1,
+            "epochs": epochs,
+            "held_out": 0.15,
+            "eval_every": 7,
+        },
         inputs={"policy": lesson.policy},
         by=lesson.owner,
         seed=3,

@@ -16,18 +16,20 @@ from webapp.runs.frames import Block, blocks
 class Page:
     """Opens runs, and holds what comes; refuses a row that is not the next one, as the browser does."""
 
-    def __init__(self, url: str, user: Any = None) -> None:
+    def __init__(self, url: str, user: Any = None, reads_ahead: int | None = None) -> None:
+        """`reads_ahead`: how many messages are taken from the network before somebody asks; None: all."""
         client = Client()
         if user:
             client.force_login(user)
         cookies = "; ".join(f"{key}={morsel.value}" for key, morsel in client.cookies.items())
-        self.site = url
+        self.site, self.reads_ahead = url, reads_ahead
         self.address = url.replace("http://", "ws://") + "/ws/"
         self.headers = {"Cookie": cookies} if cookies else {}
         self.blocks: dict[int, list[Block]] = defaultdict(list)
         self.last: dict[int, int] = defaultdict(int)
         self.epoch: dict[int, int] = defaultdict(int)
         self.names: dict[int, dict[int, str]] = defaultdict(dict)
+        self.most_joined = 0  # blocks in one message
         self.said: list[dict[str, Any]] = []
         self.connect()
 
@@ -38,6 +40,8 @@ class Page:
             additional_headers=self.headers,
             max_size=None,
             compression=None,
+            max_queue=self.reads_ahead,
+            ping_interval=None,
             legacy=True,
         )
 
@@ -58,7 +62,9 @@ class Page:
         """Takes one message; a text is returned."""
         message = self.socket.recv(timeout=timeout)
         if isinstance(message, bytes):
-            for block in blocks(message):
+            found = list(blocks(message))
+            self.most_joined = max(self.most_joined, len(found))
+            for block in found:
                 assert block.epoch == self.epoch[block.run]
                 assert block.seq_from == self.last[block.run] + 1, "a gap, or a row that came twice"
                 assert set(block.ids) <= set(self.names[block.run]), "a series that nobody named"

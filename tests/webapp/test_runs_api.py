@@ -36,7 +36,11 @@ class Script:
 
     def send(self, method: str, path: str, body=None):
         return self.client.generic(
-            method, f"/api{path}", json.dumps(body or {}), content_type="application/json", headers=self.headers
+            method,
+            f"/api{path}",
+            json.dumps(body or {}),
+            content_type="application/json",
+            headers=self.headers,
         )
 
     def post(self, path: str, body=None):
@@ -139,7 +143,17 @@ def test_what_is_not_yours_is_not_there(run, ada):
     blind = person()
     join_study(study=run.study, user=blind, role=Role.ANNOTATOR)
     artifact = run.artifacts.get()
-    paths = ["", "/points", "/series", "/events", "/samples", "/histograms", "/console", "/artifacts", "/commands"]
+    paths = [
+        "",
+        "/points",
+        "/series",
+        "/events",
+        "/samples",
+        "/histograms",
+        "/console",
+        "/artifacts",
+        "/commands",
+    ]
     for outsider in (Script(person()), Script(blind)):
         for path in paths:
             assert outsider.get(f"/runs/{run.pk}{path}").status_code == 404, path
@@ -167,7 +181,12 @@ def test_a_run_is_started_commanded_and_stopped_from_a_script(script, ada):
         study=study, digest="d" * 64, counts={"pair": 4}, records=4, card="", created_by=ada
     )
     policy = Artifact.objects.create(study=study, kind="policy", name="p", path="m", digest="0" * 64, size=1)
-    asked = {"method": "direct/dpo", "snapshot": snapshot.pk, "inputs": {"policy": policy.pk}, "config": {"lr": 1e-3}}
+    asked = {
+        "method": "direct/dpo",
+        "snapshot": snapshot.pk,
+        "inputs": {"policy": policy.pk},
+        "config": {"lr": 1e-3},
+    }
     made = script.post("/runs", asked)
     assert made.status_code == 201
     made = made.json()

@@ -32,11 +32,16 @@ def ada(db):
 def study(ada):
     study = create_study(name="Greetings", owner=ada)
     items = [
-        {"context": {"prompt": f"Question {n}?"}, "candidates": [{"text": f"Yes, {n}."}, {"text": f"No, {n}."}]}
+        {
+            "context": {"prompt": f"Question {n}?"},
+            "candidates": [{"text": f"Yes, {n}."}, {"text": f"No, {n}."}],
+        }
         for n in range(12)
     ]
     add_items(study=study, items=items)
-    Artifact.objects.create(study=study, kind="policy", name="first", path="models/x", digest="0" * 64, size=1)
+    Artifact.objects.create(
+        study=study, kind="policy", name="first", path="models/x", digest="0" * 64, size=1
+    )
     return study
 
 
@@ -105,7 +110,11 @@ def test_a_round_trains_improves_asks_and_keeps_its_lineage(loop, study, ada):
     before = Item.objects.count()
     reward, policy, query = round_once(loop)
 
-    assert [run.method for run in (reward, policy, query)] == ["reward/bradley_terry", "online/rloo", "query/random"]
+    assert [run.method for run in (reward, policy, query)] == [
+        "reward/bradley_terry",
+        "online/rloo",
+        "query/random",
+    ]
     assert {run.round for run in (reward, policy, query)} == {1}
     assert {run.trigger for run in (reward, policy, query)} == {"loop"}
     assert Run.objects.count() == 3

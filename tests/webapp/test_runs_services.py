@@ -53,7 +53,9 @@ def snapshot(study, ada):
 
 
 def model(study, kind="policy", name="first") -> Artifact:
-    return Artifact.objects.create(study=study, kind=kind, name=name, path="models/x", digest="0" * 64, size=1)
+    return Artifact.objects.create(
+        study=study, kind=kind, name=name, path="models/x", digest="0" * 64, size=1
+    )
 
 
 def ask(study, snapshot, ada, **values) -> Run:
@@ -63,7 +65,9 @@ def ask(study, snapshot, ada, **values) -> Run:
 
 def worker(name="w", slots=1, queues=("cpu",), pid=1, here=False) -> Worker:
     place = machine() if here else "elsewhere"
-    return Worker.objects.create(name=name, host="h", machine=place, pid=pid, queues=list(queues), slots=slots)
+    return Worker.objects.create(
+        name=name, host="h", machine=place, pid=pid, queues=list(queues), slots=slots
+    )
 
 
 def silence(run: Run) -> None:
@@ -73,7 +77,9 @@ def silence(run: Run) -> None:
 # --- asking
 
 
-def test_a_run_is_a_row_before_it_is_a_message(study, snapshot, ada, sent, django_capture_on_commit_callbacks):
+def test_a_run_is_a_row_before_it_is_a_message(
+    study, snapshot, ada, sent, django_capture_on_commit_callbacks
+):
     with django_capture_on_commit_callbacks() as after:
         run = ask(study, snapshot, ada, config={"lr": "3e-4"}, seed=7)
         assert sent == []
@@ -111,7 +117,9 @@ def test_a_run_can_be_asked_for_while_the_broker_is_away(
         ({"gold": "castle"}, "gold", "hotel"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_with_the_field_and_the_cure(study, snapshot, ada, wrong, field, words):
+def test_what_cannot_be_trained_is_refused_with_the_field_and_the_cure(
+    study, snapshot, ada, wrong, field, words
+):
     given = {"snapshot": snapshot, **wrong}
     with pytest.raises(Invalid, match=words) as refusal:
         ask(study, given.pop("snapshot"), ada, **given)

@@ -87,7 +87,9 @@ def test_a_child_that_dies_again_and_again_at_the_same_place_has_failed():
 
 
 def test_a_failed_child_says_why():
-    run = supervised(queued(), "journal.json({'type': 'failed', 'message': 'ValueError: no pairs'}); sys.exit(1)")
+    run = supervised(
+        queued(), "journal.json({'type': 'failed', 'message': 'ValueError: no pairs'}); sys.exit(1)"
+    )
     assert (run.status, run.reason, run.attempt) == (Status.FAILED, "ValueError: no pairs", 1)
 
 
@@ -149,7 +151,9 @@ def test_a_run_that_is_killed_by_a_person_is_stopped_and_can_go_on(monkeypatch):
 def test_a_command_overtaken_by_the_end_is_not_obeyed_by_the_next_attempt(monkeypatch):
     ada = person("ada")
     run = queued()
-    done = Command.objects.create(run=run, kind="set", args={"name": "lr", "value": 1}, by=ada, applied_step=4)
+    done = Command.objects.create(
+        run=run, kind="set", args={"name": "lr", "value": 1}, by=ada, applied_step=4
+    )
     Command.objects.filter(pk=done.pk).update(applied_at="2026-01-01T00:00Z")
     Command.objects.create(run=run, kind="stop", by=ada, applied_at="2026-01-01T00:00Z")
     waiting = Command.objects.create(run=run, kind="pause", by=ada)
@@ -250,7 +254,9 @@ def test_the_child_is_given_what_it_needs_and_no_secrets(monkeypatch):
     run = supervised(queued(seed=5, gold="hotel"), "print(json.dumps(dict(os.environ))); log(1, 1)")
     given = json.loads((run.home / "console.log").read_text().splitlines()[1])
     assert not {"KIBITZ_SECRET_KEY", "DATABASE_URL", "BROKER_URL"} & given.keys()
-    assert given["OMP_WAIT_POLICY"] == "PASSIVE" and given["OMP_NUM_THREADS"] == str(run.provenance["threads"])
+    assert given["OMP_WAIT_POLICY"] == "PASSIVE" and given["OMP_NUM_THREADS"] == str(
+        run.provenance["threads"]
+    )
     spec = json.loads((run.home / "spec.json").read_text())
     assert (spec["seed"], spec["inputs"]["gold"], spec["parent"]) == (5, "hotel", os.getpid())
     from trainers.run import Spec

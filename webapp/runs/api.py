@@ -200,7 +200,9 @@ def methods(request: HttpRequest):
 def _method(name: str) -> dict[str, Any]:
     entry = registry.entry(name)
     shown = ("title", "family", "produces", "reads", "inputs", "optional_inputs", "knobs")
-    settings_of = [{key: getattr(field, key) for key in SettingOut.model_fields} for field in registry.fields(name)]
+    settings_of = [
+        {key: getattr(field, key) for key in SettingOut.model_fields} for field in registry.fields(name)
+    ]
     return {"name": name, **{key: getattr(entry, key) for key in shown}, "settings": settings_of}
 
 
@@ -211,7 +213,10 @@ def workers(request: HttpRequest):
     held = list(Run.objects.seen_by(request.user).held().values_list("worker", "pk"))
     return [
         {
-            **{key: getattr(worker, key) for key in ("name", "host", "queues", "slots", "started_at", "heartbeat_at")},
+            **{
+                key: getattr(worker, key)
+                for key in ("name", "host", "queues", "slots", "started_at", "heartbeat_at")
+            },
             "alive": worker.pk in alive,
             "runs": [run for name, run in held if name == worker.name],
         }
@@ -230,7 +235,9 @@ def runs(
     """The runs you may watch, the newest first; `before` (an id) goes on from the last page."""
     found = Run.objects.seen_by(request.user).select_related("created_by")
     wanted = {"study": study, "status": status, "pk__lt": before}
-    return found.filter(**{key: value for key, value in wanted.items() if value is not None})[: max(1, min(limit, 200))]
+    return found.filter(**{key: value for key, value in wanted.items() if value is not None})[
+        : max(1, min(limit, 200))
+    ]
 
 
 @router.post("/runs", response={201: RunDetail})
@@ -305,7 +312,9 @@ def points(request: HttpRequest, pk: int, after: int = 0, epoch: int | None = No
     """
     run = run_for(request.user, pk)
     if epoch is not None and epoch != run.epoch:
-        raise Conflict(f"Epoch {epoch} of run {pk} is over; it is in epoch {run.epoch} now. Read it from row 0.")
+        raise Conflict(
+            f"Epoch {epoch} of run {pk} is over; it is in epoch {run.epoch} now. Read it from row 0."
+        )
     rows = Chunk.objects.filter(run=run, epoch=run.epoch, seq_to__gt=after).order_by("seq_to")
     found: list[bytes] = []
     size = 0
@@ -328,7 +337,9 @@ def _rows(run: Run, found: list[bytes]) -> dict[str, Any]:
     for frame in found:
         block = frames.unpack(frame)
         for at, (step, time, *values) in enumerate(block.values.T.tolist()):
-            named = {names[index]: messages.number(value) for index, value in zip(block.ids, values, strict=True)}
+            named = {
+                names[index]: messages.number(value) for index, value in zip(block.ids, values, strict=True)
+            }
             rows.append({"seq": block.seq_from + at, "step": step, "time": time, "values": named})
     return {"run": run.pk, "epoch": run.epoch, "last_seq": run.last_seq, "rows": rows}
 
@@ -340,7 +351,10 @@ def series(request: HttpRequest, pk: int) -> list[dict[str, Any]]:
     return [
         {
             **messages.series(one.index, one.name, run.method),
-            **{key: messages.number(getattr(one, key)) for key in ("last_step", "last", "minimum", "maximum", "count")},
+            **{
+                key: messages.number(getattr(one, key))
+                for key in ("last_step", "last", "minimum", "maximum", "count")
+            },
         }
         for one in run.series.all()
     ]
@@ -353,13 +367,17 @@ def events(request: HttpRequest, pk: int) -> list[dict[str, Any]]:
     shown = ("id", "key", "step", "seq", "kind", "text", "by", "at", "data")
     found = run.events.select_related("by")
     return [
-        messages.event({key: getattr(one, key) for key in shown} | {"by": one.by.username if one.by else None})
+        messages.event(
+            {key: getattr(one, key) for key in shown} | {"by": one.by.username if one.by else None}
+        )
         for one in found
     ]
 
 
 @router.get("/runs/{pk}/samples")
-def samples(request: HttpRequest, pk: int, step: int | None = None, before: int | None = None, limit: int = 50):
+def samples(
+    request: HttpRequest, pk: int, step: int | None = None, before: int | None = None, limit: int = 50
+):
     """Sampled answers, the newest step first: of one `step`, or of the steps `before` one."""
     found = run_for(request.user, pk).samples.order_by("-step", "index")
     if step is not None:

@@ -62,7 +62,10 @@ def listing(artifact: Artifact) -> list[dict]:
     """The names and sizes of its files, as a download names them."""
     root = artifact.location
     return [
-        {"file": file.name if root.is_file() else file.relative_to(root).as_posix(), "size": file.stat().st_size}
+        {
+            "file": file.name if root.is_file() else file.relative_to(root).as_posix(),
+            "size": file.stat().st_size,
+        }
         for file in files_of(root)
     ]
 

@@ -67,7 +67,9 @@ class StreamConsumer(AsyncWebsocketConsumer):
             op, run = asked["op"], int(asked["run"])
             epoch, after = int(asked.get("epoch") or 0), max(0, int(asked.get("after") or 0))
         except (ValueError, TypeError, KeyError):
-            await self._say({"type": "error", "run": None, "message": 'Expected {"op": "open", "run": 7, "after": 0}.'})
+            await self._say(
+                {"type": "error", "run": None, "message": 'Expected {"op": "open", "run": 7, "after": 0}.'}
+            )
             return
         if op == "open":
             await self._open(run, epoch, after)
@@ -79,7 +81,9 @@ class StreamConsumer(AsyncWebsocketConsumer):
     async def _open(self, pk: int, epoch: int, after: int) -> None:
         self._close(pk)
         if len(self.views) >= MOST_RUNS:
-            await self._say({"type": "error", "run": pk, "message": f"One page watches {MOST_RUNS} runs at most."})
+            await self._say(
+                {"type": "error", "run": pk, "message": f"One page watches {MOST_RUNS} runs at most."}
+            )
             return
         try:
             run = await database_sync_to_async(run_for)(self.user, pk)
@@ -176,7 +180,9 @@ class StreamConsumer(AsyncWebsocketConsumer):
                     await self._refuse(run)
 
     async def _refuse(self, run: int) -> None:
-        await self._say({"type": "error", "run": run, "message": f"There is no run {run}, or it is not yours to see."})
+        await self._say(
+            {"type": "error", "run": run, "message": f"There is no run {run}, or it is not yours to see."}
+        )
 
     async def _say(self, message: dict[str, Any]) -> None:
         await self.send(text_data=json.dumps(message))

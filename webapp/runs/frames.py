@@ -54,7 +54,9 @@ def unpack(data: bytes | memoryview, offset: int = 0) -> Block:
     start = offset + HEADER.size + (2 * series + 7) // 8 * 8
     values = np.frombuffer(data, "<f8", count=(2 + series) * rows, offset=start).reshape(2 + series, rows)
     if start + values.nbytes != offset + length:
-        raise ValueError(f"A block of {length} bytes holds {start - offset + values.nbytes}: it was cut or mixed up.")
+        raise ValueError(
+            f"A block of {length} bytes holds {start - offset + values.nbytes}: it was cut or mixed up."
+        )
     return Block(run, epoch, seq_from, seq_to, ids, values)
 
 

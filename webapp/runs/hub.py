@@ -23,7 +23,9 @@ from webapp.runs.progress import CHANNEL
 
 RING_CHUNKS = 2000
 RING_BYTES = 16 * 2**20
-MESSAGE_BYTES = 2**20  # a longer history goes in several messages, so that nobody's memory has to hold it whole
+MESSAGE_BYTES = (
+    2**20
+)  # a longer history goes in several messages, so that nobody's memory has to hold it whole
 LOOK_EVERY = 1.0
 HEARTBEAT_EVERY = 5.0
 # What a page must be told at once when it changes; the rest goes with the next heartbeat.
@@ -294,7 +296,11 @@ def address() -> dict[str, Any]:
     given = {"host": settings["HOST"], "port": settings["PORT"], "dbname": settings["NAME"]}
     given |= {"user": settings["USER"], "password": settings["PASSWORD"]}
     options = {key: value for key, value in settings["OPTIONS"].items() if key not in NOT_FOR_LIBPQ}
-    return {**{key: value for key, value in given.items() if value}, **options, "application_name": "kibitz stream"}
+    return {
+        **{key: value for key, value in given.items() if value},
+        **options,
+        "application_name": "kibitz stream",
+    }
 
 
 NOT_FOR_LIBPQ = ("pool", "server_side_binding", "isolation_level", "assume_role")

@@ -26,7 +26,9 @@ PROPOSED = "proposed"
 def advance(loop: Loop) -> None:
     """Takes the loop as far as it can go now; does nothing where another worker is at it."""
     with transaction.atomic():
-        held = Loop.objects.select_for_update(of=["self"], skip_locked=True).select_related("study", "snapshot")
+        held = Loop.objects.select_for_update(of=["self"], skip_locked=True).select_related(
+            "study", "snapshot"
+        )
         loop = held.filter(pk=loop.pk).first()
         if loop is None or loop.study.archived_at:
             return
@@ -95,7 +97,9 @@ def _begin(loop: Loop) -> None:
     newest = Label.objects.filter(study=loop.study_id).order_by("-pk").values_list("pk", flat=True).first()
     known = policies(loop.study)
     if not known:
-        raise Invalid("The study has no policy to improve. Bring one on the study's page, or with register_model.")
+        raise Invalid(
+            "The study has no policy to improve. Bring one on the study's page, or with register_model."
+        )
     loop.round += 1
     loop.labels_seen = newest
     loop.snapshot = freeze(study=loop.study, by=_starter(loop), name=f"Round {loop.round}")
@@ -108,7 +112,10 @@ def _begin(loop: Loop) -> None:
 
 def _backbone(loop: Loop, first: Artifact) -> dict[str, Artifact]:
     """A reward model that is a byte transformer grows from the first policy, where that is one too."""
-    grows = loop.reward_config.get("backbone") == "byte_transformer" and first.meta.get("model") == "byte_transformer"
+    grows = (
+        loop.reward_config.get("backbone") == "byte_transformer"
+        and first.meta.get("model") == "byte_transformer"
+    )
     return {"policy": first} if grows else {}
 
 

@@ -36,7 +36,9 @@ NEWEST_SAMPLE = "SELECT coalesce(max(step), -1) AS step FROM runs_sample WHERE r
 def state(row: dict[str, Any]) -> dict[str, Any]:
     """Where a run stands, from a row of STATE. A worker is named while it holds the run."""
     held = row["status"] in HELD
-    worker = {"name": row["worker"], "silent_for": round(row["silent_for"], 1)} if held and row["worker"] else None
+    worker = (
+        {"name": row["worker"], "silent_for": round(row["silent_for"], 1)} if held and row["worker"] else None
+    )
     shape = {name: row[name] for name in ("run", "epoch", "status", "reason", "step", "total", "last_seq")}
     return {
         **shape,

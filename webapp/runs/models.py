@@ -61,14 +61,20 @@ class Run(models.Model):
     """One training of one method on one snapshot, from the moment it is asked for."""
 
     study = models.ForeignKey("annotation.Study", models.CASCADE, null=True, blank=True, related_name="runs")
-    snapshot = models.ForeignKey("annotation.Snapshot", models.PROTECT, null=True, blank=True, related_name="runs")
+    snapshot = models.ForeignKey(
+        "annotation.Snapshot", models.PROTECT, null=True, blank=True, related_name="runs"
+    )
     name = models.CharField(max_length=200, blank=True)
     method = models.CharField(max_length=100)
     config = models.JSONField(default=dict)
     seed = models.BigIntegerField(default=0)
-    gold = models.CharField(max_length=100, blank=True)  # a rule of trainers.envs, plotted beside what was learned
+    gold = models.CharField(
+        max_length=100, blank=True
+    )  # a rule of trainers.envs, plotted beside what was learned
     queue = models.CharField(max_length=50, default=DEFAULT_QUEUE)
-    trigger = models.CharField(max_length=10, default="person", choices=[("person", "person"), ("loop", "loop")])
+    trigger = models.CharField(
+        max_length=10, default="person", choices=[("person", "person"), ("loop", "loop")]
+    )
     round = models.IntegerField(null=True, blank=True)
     provenance = models.JSONField(default=dict)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="runs")
@@ -125,7 +131,9 @@ class Artifact(models.Model):
         REPORT = "report"
 
     run = models.ForeignKey(Run, models.CASCADE, null=True, blank=True, related_name="artifacts")
-    study = models.ForeignKey("annotation.Study", models.CASCADE, null=True, blank=True, related_name="artifacts")
+    study = models.ForeignKey(
+        "annotation.Study", models.CASCADE, null=True, blank=True, related_name="artifacts"
+    )
     kind = models.CharField(max_length=20, choices=Kind.choices)
     name = models.CharField(max_length=200)
     path = models.CharField(max_length=500)  # relative to KIBITZ_HOME

@@ -43,7 +43,14 @@ def note(
 ) -> None:
     """Keeps an event that did not come from the child: a restart, a command's arrival, a lost worker."""
     position = Run.objects.values_list("step", "last_seq").get(pk=run.pk)
-    values = {"step": position[0], "seq": position[1], "kind": kind, "text": text, "by": by, "data": data or {}}
+    values = {
+        "step": position[0],
+        "seq": position[1],
+        "kind": kind,
+        "text": text,
+        "by": by,
+        "data": data or {},
+    }
     Event.objects.get_or_create(run=run, key=key, defaults=values)
     nudge(f"run:{run.pk}")
 
@@ -277,8 +284,12 @@ def said(command: Command) -> str:
 def summed(series: Series, step: np.ndarray, column: np.ndarray) -> Series:
     """The series' summary with these points counted in. A new row, so that a failed flush leaves the old one."""
     finite = column[np.isfinite(column)]
-    low = [value for value in (series.minimum, float(finite.min()) if finite.size else None) if value is not None]
-    high = [value for value in (series.maximum, float(finite.max()) if finite.size else None) if value is not None]
+    low = [
+        value for value in (series.minimum, float(finite.min()) if finite.size else None) if value is not None
+    ]
+    high = [
+        value for value in (series.maximum, float(finite.max()) if finite.size else None) if value is not None
+    ]
     return Series(
         run_id=series.run_id, index=series.index, name=series.name, last_step=float(step[-1]),
         last=float(column[-1]), minimum=min(low, default=None), maximum=max(high, default=None),

@@ -86,7 +86,9 @@ def start_run(
             study=study, snapshot=snapshot, method=method, config=full, seed=seed, name=name, gold=gold,
             queue=queue, trigger=trigger, round=round, created_by=by, provenance=provenance,
         )  # fmt: skip
-        RunInput.objects.bulk_create(RunInput(run=run, role=role, artifact=one) for role, one in inputs.items())
+        RunInput.objects.bulk_create(
+            RunInput(run=run, role=role, artifact=one) for role, one in inputs.items()
+        )
         transaction.on_commit(lambda: send(run))
     run.refresh_from_db()
     return run
@@ -110,7 +112,9 @@ def _check_inputs(inputs: Mapping[str, Artifact], method: str, entry: registry.E
     known = (*entry.inputs, *entry.optional_inputs)
     for role, artifact in inputs.items():
         if role not in known:
-            raise Invalid(f"{method} takes no {role!r}. It takes {', '.join(known) or 'no models'}.", field=role)
+            raise Invalid(
+                f"{method} takes no {role!r}. It takes {', '.join(known) or 'no models'}.", field=role
+            )
         if artifact.kind != KIND_OF_ROLE.get(role, role):
             raise Invalid(
                 f"{artifact} is a {artifact.kind}; as {role!r} {method} needs a {KIND_OF_ROLE.get(role, role)}.",
@@ -126,7 +130,9 @@ def send(run: Run) -> bool:
     try:
         app.send_task("trainers.train", [run.pk], queue=run.queue, retry=False)
     except (kombu.exceptions.KombuError, redis.exceptions.RedisError, OSError) as problem:
-        log.warning("The broker did not take run %s (%s). It stays queued; the sweep sends it again.", run.pk, problem)
+        log.warning(
+            "The broker did not take run %s (%s). It stays queued; the sweep sends it again.", run.pk, problem
+        )
         return False
     Run.objects.filter(pk=run.pk, status=Status.QUEUED).update(sent_at=Now())
     return True
@@ -139,7 +145,9 @@ def stop_run(*, run: Run, by, now: bool = False) -> Run:
         if run.status == Status.QUEUED:
             run.status, run.reason, run.finished_at = Status.STOPPED, "Stopped before it began.", Now()
             run.save(update_fields=["status", "reason", "finished_at"])
-            note(run, key=f"stopped-{run.attempt}", kind="stop", text=f"Stopped by {by} before it began", by=by)
+            note(
+                run, key=f"stopped-{run.attempt}", kind="stop", text=f"Stopped by {by} before it began", by=by
+            )
         elif run.status in (Status.RUNNING, Status.PAUSED) or (now and run.status == Status.STOPPING):
             Command.objects.create(run=run, kind=Command.Kind.KILL if now else Command.Kind.STOP, by=by)
             run.status = Status.STOPPING
@@ -211,7 +219,9 @@ def _checked_knob(run: Run, args: dict[str, Any]) -> dict[str, Any]:
     return {"name": args["name"], "value": value}
 
 
-def register_model(*, study, path: Path | str, kind: str, name: str, meta: Mapping[str, Any] | None = None) -> Artifact:
+def register_model(
+    *, study, path: Path | str, kind: str, name: str, meta: Mapping[str, Any] | None = None
+) -> Artifact:
     """Brings a model into a study: its files are copied under their digest; the same files twice are one artifact."""
     path = Path(path)
     if kind not in (Artifact.Kind.POLICY, Artifact.Kind.REWARD_MODEL):
@@ -225,7 +235,12 @@ def register_model(*, study, path: Path | str, kind: str, name: str, meta: Mappi
     ours = path / "kibitz.json"
     made_as = json.loads(ours.read_text(encoding="utf-8")).get("kind") if ours.is_file() else "hugging_face"
     place, digest, size = artifacts.keep(path)
-    known = {"name": name, "path": artifacts.relative(place), "size": size, "meta": {"model": made_as, **(meta or {})}}
+    known = {
+        "name": name,
+        "path": artifacts.relative(place),
+        "size": size,
+        "meta": {"model": made_as, **(meta or {})},
+    }
     artifact, _ = Artifact.objects.get_or_create(
         study=study, run=None, kind=kind, digest=digest, defaults=known
     )
@@ -242,7 +257,14 @@ def propose(*, run: Run, by=None) -> list:
     with transaction.atomic():
         added = add_items(study=run.study, items=items)
         text = f"{len(added)} comparisons added to the study"
-        note(run, key="proposed", kind="proposed", text=text, by=by, data={"items": [item.pk for item in added]})
+        note(
+            run,
+            key="proposed",
+            kind="proposed",
+            text=text,
+            by=by,
+            data={"items": [item.pk for item in added]},
+        )
     return added
 
 
