@@ -62,6 +62,7 @@ class LabelTask extends HTMLElement {
     this.kindBefore = null; // what the last question was, so that a rewrite leads into the next
     this.empty = null; // the server's page for when nothing is left
     this.fetching = null;
+    this.fetchAgain = false;
     this.lastSign = Date.now();
     this.outbox = new Outbox({
       owner: this.dataset.annotator,
@@ -285,10 +286,14 @@ class LabelTask extends HTMLElement {
     return [...(this.current ? [this.current.id] : []), ...this.ready.map((task) => task.id)];
   }
 
-  /** Leases tasks until enough are ready. At most one request at a time. */
+  /** Leases tasks until enough are ready. One request at a time; what happened meanwhile asks for another look. */
   fetchMore() {
+    if (this.fetching) this.fetchAgain = true;
     this.fetching ??= this.fetchOnce().finally(() => {
       this.fetching = null;
+      if (!this.fetchAgain) return undefined;
+      this.fetchAgain = false;
+      return this.fetchMore();
     });
     return this.fetching;
   }

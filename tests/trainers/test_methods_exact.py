@@ -460,7 +460,7 @@ def test_proposed_answers_differ_and_name_who_wrote_them(tmp_path):
     items = proposed(spec)
     assert len(items) == 60 and not alike(items)
     ours, theirs = items[0]["candidates"]
-    assert (ours["policy"], theirs["policy"]) == ("second", "first")
+    assert (ours["policy"], theirs["policy"]) == ("second, run 4", "first, run 2")
     assert ours["source"] == {
         "run": 4, "artifact": 9, "name": "second", "role": "policy", "temperature": 1.0,
         "digest": nn.digest(spec.inputs["policy"]),

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from trainers import nn
+from trainers.maths.logprobs import entropy
 from trainers.nn.byte_transformer import (
     ASSISTANT,
     BOS,
@@ -64,6 +65,34 @@ def test_text_becomes_bytes_between_special_ids_that_no_text_can_spell(policy: B
     assert torch.equal(policy.encode((Message("user", "hi"),)), policy.encode("hi"))
     with pytest.raises(ValueError, match="critic"):
         policy.encode((Message("critic", "no"),))
+
+
+def test_pieces_stand_for_words_and_any_text_can_still_be_read(tmp_path: Path) -> None:
+    pieces = ("quiet", "quietly", " room", "\u00e9t\u00e9")
+    made = ByteTransformer(ByteTransformerConfig(d=32, layers=1, heads=2, context=128, pieces=pieces))
+    quiet, quietly, room, summer = range(263, 267)
+    assert made.tokens("quietly quiet room") == [quietly, ord(" "), quiet, room]
+    assert made.tokens("roomy \u00e9t\u00e9") == [*b"roomy ", summer]
+    for text in ("a quiet room", "\u4e0d quietlyquiet\n", ""):
+        x, y = made.encode_pair(text, text)
+        assert made.decode(y) == text
+        assert x.tolist() == [BOS, USER, *made.tokens(text), ASSISTANT]
+    again = nn.load_policy(nn.save(made, tmp_path / "model"))
+    assert again.encode("quiet").tolist() == made.encode("quiet").tolist()
+    for wrong in (("a",), ("ab", "ab")):
+        with pytest.raises(ValueError, match="piece"):
+            ByteTransformerConfig(pieces=wrong)
+
+
+def test_with_pieces_no_special_id_is_sampled_and_log_probabilities_are_still_exact() -> None:
+    made = ByteTransformer(ByteTransformerConfig(d=32, layers=2, heads=2, context=128, pieces=(" the", "ing")))
+    drawn = draw(made, n=50)
+    ids = drawn.y[drawn.mask]
+    assert not ((ids >= BOS) & (ids <= PAD)).any()
+    assert (ids > PAD).any()  # pieces are
+    assert torch.allclose(made.logp_tok(drawn.x, drawn.y), drawn.logp_tok, atol=1e-5)
+    logits = made.logits(drawn.x, drawn.y)
+    assert entropy(logits).isfinite().all()
 
 
 def test_an_overlong_prompt_keeps_its_end_and_an_overlong_answer_has_no_eos(policy: ByteTransformer) -> None:

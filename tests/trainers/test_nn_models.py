@@ -262,6 +262,9 @@ def test_a_digest_changes_with_every_file_and_with_nothing_else(tmp_path: Path) 
     assert len({before, named, nn.digest(path)}) == 3
     (path / "note").unlink()
     assert nn.digest(path) == before
+    (path / "adapter").mkdir()
+    (path / "adapter" / "weights").write_text("x")
+    assert nn.digest(path) != before
 
 
 def test_saving_again_leaves_nothing_of_the_older_model(tmp_path: Path) -> None:

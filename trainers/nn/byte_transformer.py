@@ -6,7 +6,10 @@ Bytes are ids 0..255; the special ids lie above them, so no text can spell one:
 
     BOS  USER b"Hello"  ASSISTANT | b"Hi!"  EOS      a prompt (a plain string is one user message), an answer
 
-Only bytes and EOS can be predicted: the head has 257 rows, and neither PAD nor a role can ever be sampled.
+A model may know `pieces` too, frequent words whose ids follow the special ones. Text is cut into the longest pieces
+that fit and bytes for the rest, so any text can still be read; a piece in place of six bytes makes a small domain
+several times cheaper to learn and to sample. Only bytes, EOS and pieces can be predicted: neither PAD nor a role
+can ever be sampled.
 
 The layout. Prompts and answers are two blocks, each padded on the right. The prompt block gives nothing but
 its keys and values; the answer block starts with the prompt's last token, so its T outputs are exactly the T
@@ -16,6 +19,7 @@ block at once and sampling runs it token by token over the same keys, which is w
 agree. Equal prompts in a batch are read once.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +37,7 @@ from trainers.records import Prompt
 EOS, BOS, SYSTEM, USER, ASSISTANT, TOOL, PAD = range(256, 263)
 ROLES = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT, "tool": TOOL}
 PREDICTED = 257
+FIRST_PIECE = 263
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,17 @@ class ByteTransformerConfig:
     """Attention heads; divides d into parts of even size."""
     context: int = 1024
     """Most tokens of prompt and answer together; each may use half."""
+    pieces: tuple[str, ...] = ()
+    """Texts of at least two bytes that are one token each; with none, every token is a byte."""
 
     def __post_init__(self) -> None:
         if self.d % (2 * self.heads):
             raise ValueError(
                 f"d={self.d} must be a multiple of {2 * self.heads}, twice heads: rotary turns pairs."
             )
+        object.__setattr__(self, "pieces", tuple(self.pieces))  # JSON has lists
+        if len(set(self.pieces)) < len(self.pieces) or any(len(piece.encode()) < 2 for piece in self.pieces):
+            raise ValueError("Every piece must be there once and have at least two bytes; a byte is a token already.")
 
 
 @dataclass(frozen=True)
@@ -136,7 +146,11 @@ class ByteTransformer(nn.Module):
     def __init__(self, config: ByteTransformerConfig, seed: int = 0) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(PAD + 1, config.d)
+        self.embedding = nn.Embedding(FIRST_PIECE + len(config.pieces), config.d)
+        self._ids = {piece.encode(): FIRST_PIECE + i for i, piece in enumerate(config.pieces)}
+        self._spelling = {i: piece for piece, i in self._ids.items()}
+        longest_first = sorted(self._ids, key=lambda piece: (-len(piece), piece))
+        self._cut = re.compile(b"|".join(map(re.escape, longest_first))) if longest_first else None
         self.blocks = nn.ModuleList(Block(config.d, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.d, bias=False)
         size = config.d // config.heads
@@ -157,29 +171,42 @@ class ByteTransformer(nn.Module):
 
     # -------------------------------------------------------------------------------------------- text
 
+    def tokens(self, text: str) -> list[int]:
+        """The longest pieces that fit, from the left, and bytes for the rest."""
+        rest = text.encode()
+        if self._cut is None:
+            return list(rest)
+        ids: list[int] = []
+        end = 0
+        for found in self._cut.finditer(rest):
+            ids += [*rest[end : found.start()], self._ids[found[0]]]
+            end = found.end()
+        return [*ids, *rest[end:]]
+
     def encode(self, prompt: Prompt) -> Tensor:
         ids: list[int] = []
         if isinstance(prompt, str):
-            ids += [USER, *prompt.encode()]
+            ids += [USER, *self.tokens(prompt)]
         else:
             for message in prompt:
                 if message.role not in ROLES:
                     raise ValueError(
                         f"Found the role {message.role!r}; a byte model knows {', '.join(ROLES)}."
                     )
-                ids += [ROLES[message.role], *message.content.encode()]
+                ids += [ROLES[message.role], *self.tokens(message.content)]
                 ids += [EOS] if message.role == "assistant" else []
         ids.append(ASSISTANT)
         return torch.tensor([BOS, *ids[-(self.config.context // 2 - 1) :]])
 
     def encode_pair(self, prompt: Prompt, answer: str) -> tuple[Tensor, Tensor]:
-        y = [*answer.encode(), EOS]
+        y = [*self.tokens(answer), EOS]
         return self.encode(prompt), torch.tensor(y[: self.config.context // 2])
 
     def decode(self, y: Tensor) -> str:
         ids = [i for i in y.tolist() if i != PAD]
         end = ids.index(EOS) if EOS in ids else len(ids)
-        return bytes(ids[:end]).decode("utf-8", errors="replace")
+        spelt = b"".join(self._spelling.get(i) or bytes([i]) for i in ids[:end])
+        return spelt.decode("utf-8", errors="replace")
 
     def mask(self, y: Tensor) -> Tensor:
         return y != PAD
@@ -271,7 +298,7 @@ class ByteTransformer(nn.Module):
             logp = F.log_softmax(self._head(self.norm(h)) / temperature, dim=-1)
             token = torch.multinomial(logp.exp(), 1, generator=generator)[:, 0]
             y[rows, t] = token.masked_fill(done, PAD)
-            logp_tok[rows, t] = logp[torch.arange(len(rows)), token].masked_fill(done, 0.0)
+            logp_tok[rows, t] = logp.gather(1, token[:, None])[:, 0].masked_fill(done, 0.0)
             done |= token == EOS
             if done.all():
                 return y[:, : t + 1], logp_tok[:, : t + 1]
@@ -315,7 +342,11 @@ class ByteTransformer(nn.Module):
         return self.cos[positions][:, None, None], self.sin[positions][:, None, None]
 
     def _head(self, h: Tensor) -> Tensor:
-        return F.linear(h, self.embedding.weight[:PREDICTED])
+        if not self._ids:
+            return F.linear(h, self.embedding.weight[:PREDICTED])
+        logits = F.linear(h, self.embedding.weight)
+        never = torch.arange(PREDICTED, FIRST_PIECE, device=h.device)
+        return logits.index_fill(-1, never, -1e9)  # finite, so that 0 * log 0 is 0 in an entropy
 
     # ---------------------------------------------------------------------------------------- the disk
 

@@ -136,7 +136,7 @@ class EncoderReward(nn.Module):
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> Tensor:
         with torch.no_grad():
-            return self.forward(self.encode(prompts, answers))
+            return self.forward(self.encode(prompts, answers)).cpu()
 
     def normalise(self, mean: float, std: float) -> None:
         self.scale.normalise(mean, std)

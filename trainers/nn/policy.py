@@ -122,7 +122,7 @@ class RewardModel(Protocol):
         """[B] scores with gradients, `gain * raw + bias`."""
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> Tensor:
-        """[B] scores without gradients, computed a few rows at a time."""
+        """[B] scores on the CPU, without gradients, computed a few rows at a time."""
 
     def normalise(self, mean: float, std: float) -> None:
         """Shift and scale from now on: scores with this mean and deviation get mean 0 and deviation 1."""

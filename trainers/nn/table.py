@@ -164,7 +164,7 @@ class TableReward(nn.Module):
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> Tensor:
         with torch.no_grad():
-            return self.forward(self.encode(prompts, answers))
+            return self.forward(self.encode(prompts, answers)).cpu()
 
     def normalise(self, mean: float, std: float) -> None:
         self.scale.normalise(mean, std)

@@ -111,7 +111,8 @@ def source(run: Run, role: str, temperature: float) -> dict[str, Any]:
     identity = digest(run.input(role))
     known = run.spec.sources.get(role, {})
     lineage = {**known, "role": role, "digest": identity, "temperature": temperature}
-    return {"policy": str(known.get("name") or identity[:12]), "source": lineage}
+    name = str(known.get("name") or identity[:12])
+    return {"policy": f"{name}, run {known['run']}" if known.get("run") else name, "source": lineage}
 
 
 def item(run: Run, index: int, prompt: Prompt, candidates: list[dict[str, Any]]) -> dict[str, Any]:

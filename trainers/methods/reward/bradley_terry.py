@@ -240,4 +240,10 @@ def findings(margins: Tensor, control: Tensor, held_out: Sequence[Preference]) -
 def share(label: str, rights: Tensor) -> dict[str, Any]:
     """A share with its Wilson 95 % interval."""
     low, high = wilson(rights.sum().item(), len(rights))
-    return {"label": label, "value": rights.double().mean().item(), "low": low, "high": high, "n": len(rights)}
+    return {
+        "label": label,
+        "value": rights.double().mean().item(),
+        "low": low,
+        "high": high,
+        "n": len(rights),
+    }
