@@ -1,6 +1,7 @@
-"""`python -m trainers run SPEC` for a supervisor, `python -m trainers train METHOD …` for people.
+"""`python -m trainers run SPEC` for a supervisor, `train METHOD …`, `lora` and `merge` for people.
 
 python -m trainers train direct/dpo --snapshot answers/ --policy models/demo --out runs/dpo --lr 1e-5
+python -m trainers lora models/llama models/llama-lora --rank 8
 """
 
 from __future__ import annotations
@@ -25,8 +26,17 @@ def main(arguments: list[str]) -> int:
     by_hand = commands.add_parser("train", help="train a model by hand")
     methods = by_hand.add_subparsers(dest="method", required=True, metavar="METHOD")
     add_methods(methods)
+    lora = commands.add_parser("lora", help="give a Hugging Face policy adapters, which alone will train")
+    lora.add_argument("--rank", type=int, default=8)
+    lora.add_argument("--alpha", type=float, default=16.0, help="the adapters count alpha / rank")
+    merge = commands.add_parser("merge", help="fold a policy's adapters into its weights")
+    for one in (lora, merge):
+        one.add_argument("policy", type=Path, help="folder of the policy")
+        one.add_argument("out", type=Path, help="folder to write")
     given = vars(parser.parse_args(arguments))
-    return run(given["spec"]) if given["command"] == "run" else train(given)
+    if given["command"] == "run":
+        return run(given["spec"])
+    return train(given) if given["command"] == "train" else convert(given)
 
 
 def add_methods(methods: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -88,6 +98,22 @@ def train(given: dict[str, object]) -> int:
     if code == api.FINISHED:
         print(f"done: {spec.home}")
     return code
+
+
+def convert(given: dict[str, object]) -> int:
+    from trainers import api
+
+    policy, out = Path(str(given["policy"])), Path(str(given["out"]))
+    try:
+        if given["command"] == "lora":
+            api.with_lora(policy, out, rank=int(str(given["rank"])), alpha=float(str(given["alpha"])))
+        else:
+            api.merged(policy, out)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return api.FAILED
+    print(f"done: {out}")
+    return api.FINISHED
 
 
 if __name__ == "__main__":

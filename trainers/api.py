@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from trainers.data import read_records
-from trainers.nn import load_policy, load_reward_model
+from trainers.nn import load_policy, load_reward_model, save
+from trainers.nn.storage import describe
 from trainers.registry import METHODS, entry, fields, read_config
 from trainers.run import Run, Spec, Stopped
 
@@ -28,9 +29,11 @@ __all__ = [
     "fields",
     "load_policy",
     "load_reward_model",
+    "merged",
     "read_config",
     "read_records",
     "train",
+    "with_lora",
 ]
 
 FINISHED, FAILED, STOPPED = 0, 1, 3
@@ -91,3 +94,28 @@ def perform(run: Run) -> None:
     torch.set_num_threads(run.spec.threads)
     module = importlib.import_module(entry(run.spec.method).module)
     module.train(module.Config(**run.config), run)
+
+
+def with_lora(policy: str | Path, out: str | Path, *, rank: int = 8, alpha: float = 16.0) -> Path:
+    """A Hugging Face policy with LoRA adapters (Hu et al. 2021, arXiv:2106.09685): they alone will train.
+
+    The adapters start at nothing, so what `out` says at first is what `policy` says.
+    """
+    from trainers.nn.hugging_face import HuggingFacePolicy
+
+    if rank < 1:
+        raise ValueError(f"The rank of the adapters is {rank}; expected 1 or more, often 8.")
+    kind, config = describe(Path(policy))
+    if kind != HuggingFacePolicy.kind:
+        raise ValueError(f"{policy} holds a model of kind {kind!r}; adapters are for Hugging Face policies.")
+    return save(HuggingFacePolicy.read(Path(policy), {**config, "lora_rank": rank, "lora_alpha": alpha}), out)
+
+
+def merged(policy: str | Path, out: str | Path) -> Path:
+    """The policy with its adapters folded into the weights: as large as before, and as fast."""
+    from trainers.nn.hugging_face import HuggingFacePolicy
+
+    found = load_policy(policy)
+    if not isinstance(found, HuggingFacePolicy) or not found.config.lora_rank:
+        raise ValueError(f"{policy} has no adapters to fold in.")
+    return save(found.merged(), out)

@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from trainers import nn
+from trainers.__main__ import main
 from trainers.nn.hugging_face import HuggingFaceConfig, HuggingFacePolicy, HuggingFaceReward
 from trainers.records import Message
 
@@ -342,3 +343,36 @@ def test_a_bert_classifier_reads_prompt_and_answer_as_a_pair(tmp_path: Path) -> 
     assert types.tolist() == [0, 0, 0, 1, 1, 1]
     together = model.score(["hi", "hi hi hi"], ["quiet room", "four"])
     assert together[0].item() == pytest.approx(model.score(["hi"], ["quiet room"]).item(), abs=1e-6)
+
+
+def test_the_command_line_gives_a_policy_adapters_and_folds_them_in(tmp_path: Path) -> None:
+    plain = nn.save(chat_policy(), tmp_path / "plain")
+    adapted, folded = tmp_path / "adapted", tmp_path / "folded"
+    assert main(["lora", str(plain), str(adapted), "--rank", "2"]) == 0
+    policy = nn.load_policy(adapted)
+    x, y = policy.encode_pair("hi", "four")
+    before = nn.load_policy(plain).logp_tok([x], y[None])
+    assert torch.allclose(policy.logp_tok([x], y[None]), before)
+    with torch.no_grad():
+        for name, weight in policy.named_parameters():
+            if "lora_B" in name:
+                weight += 0.1
+    changed = policy.logp_tok([x], y[None])
+    assert not torch.allclose(changed, before)
+    nn.save(policy, adapted)
+    assert main(["merge", str(adapted), str(folded)]) == 0
+    whole = nn.load_policy(folded)
+    assert not any("lora_" in name for name in whole.state_dict())
+    assert torch.allclose(whole.logp_tok([x], y[None]), changed, atol=1e-5)
+
+
+def test_adapters_for_a_model_that_cannot_have_them_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = nn.save(chat_policy(), tmp_path / "plain")
+    assert main(["merge", str(plain), str(tmp_path / "out")]) == 1
+    assert main(["lora", str(plain), str(tmp_path / "out"), "--rank", "0"]) == 1
+    assert main(["lora", str(tmp_path), str(tmp_path / "out")]) == 1
+    assert not (tmp_path / "out").exists()
+    said = capsys.readouterr().err
+    assert "no adapters" in said and "rank" in said and "holds no model" in said
