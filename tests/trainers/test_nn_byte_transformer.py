@@ -85,7 +85,9 @@ def test_pieces_stand_for_words_and_any_text_can_still_be_read(tmp_path: Path) -
 
 
 def test_with_pieces_no_special_id_is_sampled_and_log_probabilities_are_still_exact() -> None:
-    made = ByteTransformer(ByteTransformerConfig(d=32, layers=2, heads=2, context=128, pieces=(" the", "ing")))
+    made = ByteTransformer(
+        ByteTransformerConfig(d=32, layers=2, heads=2, context=128, pieces=(" the", "ing"))
+    )
     drawn = draw(made, n=50)
     ids = drawn.y[drawn.mask]
     assert not ((ids >= BOS) & (ids <= PAD)).any()

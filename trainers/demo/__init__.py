@@ -1,0 +1,1 @@
+"""The demo's policy: the text it learnt from, the script that trained it, its weights and its first answers."""
