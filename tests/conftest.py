@@ -45,9 +45,8 @@ def site(transactional_db: None) -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def files_of_its_own(settings, tmp_path) -> None:
-    """Each test keeps its files (snapshots, runs, models, uploads) apart from every other's."""
+    """Each test keeps its files apart from every other's; as on a new machine, no folder is there yet."""
     settings.KIBITZ_HOME = tmp_path / "home"
+    settings.KIBITZ_HOME.mkdir()
     for name in ("snapshots", "runs", "models", "uploads"):
-        folder = settings.KIBITZ_HOME / name
-        folder.mkdir(parents=True)
-        setattr(settings, name.upper(), folder)
+        setattr(settings, name.upper(), settings.KIBITZ_HOME / name)

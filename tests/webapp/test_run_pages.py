@@ -49,7 +49,7 @@ def frozen(study, **counts) -> Snapshot:
 
 def model(study, kind: str, name: str, settings) -> Artifact:
     folder = settings.MODELS / name.replace(" ", "-")
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "kibitz.json").write_text("{}")
     return Artifact.objects.create(
         study=study, kind=kind, name=name, path=f"models/{folder.name}", digest="ab" * 32, size=2

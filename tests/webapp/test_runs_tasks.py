@@ -226,7 +226,7 @@ def test_a_run_whose_files_are_gone_begins_a_new_epoch():
 def test_a_model_that_was_changed_after_it_was_chosen_is_refused(tmp_path, settings):
     run = queued()
     folder = settings.MODELS / "m"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "kibitz.json").write_text("{}")
     digest, size = artifacts.digest_of(folder)
     policy = Artifact.objects.create(

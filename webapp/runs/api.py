@@ -450,6 +450,7 @@ def bring_model(
 ):
     """Brings a model: its files (kibitz.json or a Hugging Face config.json, weights as safetensors)."""
     study = study_for(request.user, pk, MAY_CONTROL)
+    settings.UPLOADS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.UPLOADS) as folder:
         for file in files:
             plain = Path(file.name).name

@@ -43,7 +43,8 @@ def keep(path: Path) -> tuple[Path, str, int]:
     digest, size = digest_of(path)
     place = settings.MODELS / digest[:24]
     if not place.exists():
-        with tempfile.TemporaryDirectory(dir=settings.MODELS, prefix=".coming-") as coming:
+        settings.MODELS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=settings.MODELS, prefix=".coming-") as coming:
             copy = Path(coming) / "copy"
             if path.is_dir():
                 shutil.copytree(path, copy)
