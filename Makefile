@@ -30,7 +30,7 @@ check: install
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
 test: install check
-	node --test "tests/static/*.test.js"
+	node --test tests/static/*.test.js
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: install
