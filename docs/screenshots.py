@@ -54,7 +54,11 @@ def photograph(link: str) -> None:
         run = wait_for_policy(page, site)
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            for name, address in (("label", "/studies/1/label/"), ("study", "/studies/1/"), ("run", run)):
+            for name, address in (
+                ("label", "/studies/1/label/?kind=pairwise"),
+                ("study", "/studies/1/"),
+                ("run", run),
+            ):
                 page.goto(site + address)
                 page.wait_for_load_state("networkidle") if name != "run" else page.wait_for_timeout(4000)
                 page.screenshot(path=IMAGES / f"{name}-{scheme}.png")

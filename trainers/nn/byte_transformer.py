@@ -60,7 +60,9 @@ class ByteTransformerConfig:
             )
         object.__setattr__(self, "pieces", tuple(self.pieces))  # JSON has lists
         if len(set(self.pieces)) < len(self.pieces) or any(len(piece.encode()) < 2 for piece in self.pieces):
-            raise ValueError("Every piece must be there once and have at least two bytes; a byte is a token already.")
+            raise ValueError(
+                "Every piece must be there once and have at least two bytes; a byte is a token already."
+            )
 
 
 @dataclass(frozen=True)

@@ -45,17 +45,17 @@ def keep(path: Path) -> tuple[Path, str, int]:
     if not place.exists():
         settings.MODELS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.MODELS, prefix=".coming-") as coming:
-            copy = Path(coming) / "copy"
-            if path.is_dir():
-                shutil.copytree(path, copy)
-            else:
-                copy.mkdir()
-                shutil.copy2(path, copy / path.name)
-            try:
-                os.rename(copy, place)
-            except OSError:
-                if not place.exists():  # else another process kept the same bytes a moment ago
-                    raise
+        copy = Path(coming) / "copy"
+        if path.is_dir():
+            shutil.copytree(path, copy)
+        else:
+            copy.mkdir()
+            shutil.copy2(path, copy / path.name)
+        try:
+            os.rename(copy, place)
+        except OSError:
+            if not place.exists():  # else another process kept the same bytes a moment ago
+                raise
     return place, digest, size
 
 
