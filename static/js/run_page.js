@@ -170,7 +170,7 @@ export class RunPage extends HTMLElement {
       this.show("steps").hidden = false;
       this.show("step").textContent = sayCount(step);
       if (state.total) {
-        this.show("total").textContent = sayCount(state.total);
+        this.show("total").textContent = `/${sayCount(state.total)}`;
         Object.assign(this.show("progress"), { hidden: false, max: state.total, value: step });
       }
     }
