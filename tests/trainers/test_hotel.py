@@ -151,7 +151,7 @@ def test_the_shipped_policy_is_small_and_writes_readable_answers_that_leave_room
 
 def test_the_shipped_items_are_pairs_that_differ_by_the_shipped_policy():
     items = [json.loads(line) for line in (SHIPPED / "items.jsonl").read_text("utf-8").splitlines()]
-    assert len(items) == 60
+    assert len(items) == 160
     made_by = digest(SHIPPED / "policy")
     for item in items:
         assert item["context"]["prompt"] in hotel.PROMPTS["train"]

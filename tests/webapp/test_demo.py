@@ -38,7 +38,7 @@ def demo(owner: str) -> str:
 def test_the_demo_is_made_once_even_when_it_was_renamed(owner):
     assert "Made the demo study Hotel desk" in demo("owner")
     counts = Item.objects.count(), Task.objects.count(), Artifact.objects.count(), Loop.objects.count()
-    assert counts == (60, 120, 1, 1)
+    assert counts == (160, 320, 1, 1)
     Study.objects.update(name="My own name")
     assert "My own name" in demo("owner")
     assert (

@@ -31,7 +31,7 @@ WARM_UP = 50
 COMMON = 30
 """A word this frequent among COUNTED answers and their messages is one token."""
 COUNTED = 20_000
-ITEMS = 60
+ITEMS = 160
 MAX_NEW = 140
 
 
@@ -91,21 +91,22 @@ def batches(policy: ByteTransformer, steps: int, seed: int) -> Iterator[Batch]:
 
 
 def first_items(policy: ByteTransformer, count: int, seed: int, made_by: str) -> list[dict[str, object]]:
-    """Messages with two answers that differ, in a shuffled order: the comparisons a newcomer sees first."""
+    """Messages with two answers that differ: the comparisons a newcomer sees first.
+
+    The messages come in a shuffled order, each once before any comes again.
+    """
     rng = random.Random(seed)
     prompts = list(hotel.PROMPTS["train"])
-    rng.shuffle(prompts)
+    source = {"digest": made_by, "step": 0, "temperature": 1.0}
     items: list[dict[str, object]] = []
-    for prompt in prompts:
-        answers = sorted(set(answers_to(policy, [prompt], 8, seed + len(items))))
-        rng.shuffle(answers)
-        two = [answer for answer in answers if len(answer) >= 8][:2]
-        if len(two) == 2:
-            source = {"digest": made_by, "step": 0, "temperature": 1.0}
-            candidates = [{"text": text, "policy": "demo", "source": source} for text in two]
+    while len(items) < count:
+        rng.shuffle(prompts)
+        for prompt in prompts[: count - len(items)]:
+            answers = sorted(set(answers_to(policy, [prompt], 8, seed + len(items))))
+            rng.shuffle(answers)
+            one, other = [answer for answer in answers if len(answer) >= 8][:2]
+            candidates = [{"text": text, "policy": "demo", "source": source} for text in (one, other)]
             items.append({"context": {"prompt": prompt}, "candidates": candidates})
-        if len(items) == count:
-            break
     return items
 
 

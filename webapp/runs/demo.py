@@ -22,16 +22,16 @@ When you rewrite an answer, change as little as makes it good.
 LICENCE = "CC0-1.0"
 CONSENT = "Answers are kept on this machine and train its models."
 INTERFACES = [{"kind": "pairwise", "options": {}}, {"kind": "edit", "options": {}}]
-# Settings at which one round takes about a minute of one core, and three rounds reliably lift the gold score.
+# Found by trying: with kl_coef 0.03 the policy soon learns to please the reward model alone, and the gold score falls.
 LOOP = {
     "retrain_on": True,
     "retrain_every": 50,
     "propose_on": True,
     "propose_count": 50,
     "gold": "hotel",
-    "reward_config": {"backbone": "byte_transformer", "lr": 5e-4, "epochs": 6},
-    "policy_config": {"lr": 1e-3, "steps": 40, "kl_coef": 0.05},
-    "query_config": {"prompts": "rule"},
+    "reward_config": {"backbone": "byte_transformer", "lr": 5e-4, "epochs": 3},
+    "policy_config": {"lr": 5e-4, "steps": 60, "k": 8, "kl_coef": 0.15, "max_new_tokens": 64},
+    "query_config": {"prompts": "rule", "max_new_tokens": 64},
 }
 
 

@@ -39,6 +39,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser) -> None:
         parser.add_argument("--rounds", type=int, default=3)
         parser.add_argument("--seeds", type=int, default=3)
+        parser.add_argument("--labels", type=int, default=150, help="labels in a round")
         parser.add_argument(
             "--noise", type=float, default=0.1, help="share of comparisons answered by a coin"
         )
@@ -46,14 +47,14 @@ class Command(BaseCommand):
             "--chart", type=Path, required=True, help="the SVG to write; the numbers go beside it"
         )
 
-    def handle(self, *, rounds, seeds, noise, chart: Path, **options) -> None:
+    def handle(self, *, rounds, seeds, labels, noise, chart: Path, **options) -> None:
         if rounds < 1 or seeds < 1:
             raise CommandError("Expected at least one round and one seed.")
         began = time.monotonic()
         owner = get_user_model().objects.filter(is_superuser=True).order_by("pk").first()
         owner = owner or get_user_model().objects.create_superuser(username="owner", password=None)
         with a_worker(self.stdout):
-            loops = [self.study(owner, seed) for seed in range(seeds)]
+            loops = [self.study(owner, seed, labels) for seed in range(seeds)]
             for number in range(1, rounds + 1):
                 for loop in loops:
                     self.label(loop, number, noise)
@@ -63,9 +64,9 @@ class Command(BaseCommand):
         result = {"seconds": round(time.monotonic() - began), "noise": noise, "seeds": found}
         self.write(chart, result)
 
-    def study(self, owner, seed: int) -> Loop:
-        study = make_demo(owner=owner, name=f"Hotel desk, three rounds, seed {seed}", seed=seed)
-        return study.loop
+    def study(self, owner, seed: int, labels: int) -> Loop:
+        name = f"Hotel desk, rounds, seed {seed}"
+        return make_demo(owner=owner, name=name, seed=seed, retrain_every=labels, propose_count=labels).loop
 
     def label(self, loop: Loop, number: int, noise: float) -> None:
         people = simulated_annotators(loop.study, ANNOTATORS)
