@@ -155,7 +155,8 @@ class NextOut(Schema):
 class SubmitIn(Schema):
     answer: dict[str, Any] = Field(
         description='pairwise: {"choice": "a", "b", "tie" or "both_bad", "strength": 1 to 3, "reason"}; '
-        'edit: {"text"}'
+        'edit: {"text"}; rating: {"scores": {"quality": 4}}; '
+        'ranking: {"ranks": {"17": 1, "18": null}} by candidate'
     )
     key: str = Field(description="A UUID that you make for this answer: sent again, it is the same label.")
     seconds: float = 0.0

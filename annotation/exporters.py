@@ -17,10 +17,17 @@ def kibitz(snapshot: Snapshot) -> Iterator[bytes]:
 
 
 def trl(snapshot: Snapshot) -> Iterator[bytes]:
-    """TRL's preference JSONL. Ties and both-bad are left out, since TRL has no words for them."""
+    """TRL's preference JSONL. Ties, both-bad and ratings are left out, since it has no words for them."""
     lines = enumerate(lines_of(snapshot), 1)
-    rows = (records.to_trl(records.parse(line.decode(), number)) for number, line in lines)
+    rows = (
+        records.to_trl(one) for number, line in lines for one in _each(records.parse(line.decode(), number))
+    )
     return _blocks(records.canonical(row).encode() + b"\n" for row in rows if row is not None)
+
+
+def _each(record: records.Record) -> list[records.Record]:
+    """The pairs of a ranking; any other record by itself."""
+    return list(record.pairs()) if isinstance(record, records.Ranking) else [record]
 
 
 FORMATS: dict[str, Callable[[Snapshot], Iterator[bytes]]] = {"kibitz": kibitz, "trl": trl}

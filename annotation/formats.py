@@ -15,7 +15,7 @@ from itertools import combinations
 from typing import Any, BinaryIO
 
 from trainers import records
-from trainers.records import Correction, Pair, RecordError
+from trainers.records import Correction, Pair, Ranking, Rating, RecordError
 
 LONGEST_LINE = 8 * 2**20
 MOST_UNPACKED = 8 * 2**30
@@ -48,12 +48,38 @@ class Rewrite:
 
 
 @dataclass(frozen=True)
+class Score:
+    """Somebody judged a candidate by itself, by criterion."""
+
+    candidate: int
+    scores: dict[str, int]
+    scale: dict[str, int]
+    annotator: str = ""
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Order:
+    """Somebody ranked candidates, given by their places among all; None where one has no rank."""
+
+    candidates: tuple[int, ...]
+    ranks: tuple[int | None, ...]
+    annotator: str = ""
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+Said = Judgement | Rewrite | Score | Order
+Judged = Pair | Correction | Rating | Ranking
+"""The records that are about answers which are there already."""
+
+
+@dataclass(frozen=True)
 class Row:
     """An item as `services.add_items` takes it, and what was said about it."""
 
     line: int
     item: dict[str, Any]
-    said: list[Judgement | Rewrite] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
 
 
 Reader = Callable[[BinaryIO], Iterator[Row | RecordError]]
@@ -131,22 +157,21 @@ class Group:
     line: int
     key: str
     item: dict[str, Any]
-    said: list[Judgement | Rewrite] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
     """The text of each candidate -> its place."""
     had: set[tuple] = field(default_factory=set)
     """Who said something about what: the same person twice is two items."""
 
-    def takes(self, record: Pair | Correction) -> bool:
-        texts = {record.chosen, record.rejected} if isinstance(record, Pair) else {record.original}
+    def takes(self, record: Judged) -> bool:
         room = MOST_CANDIDATES - len(self.places)
         return (
             self.key == key_of(record)
-            and len(texts - set(self.places)) <= room
+            and len(set(texts_of(record)) - set(self.places)) <= room
             and sign(record) not in self.had
         )
 
-    def add(self, record: Pair | Correction, line: int) -> None:
+    def add(self, record: Judged, line: int) -> None:
         self.had.add(sign(record))
         source = {"record": record.id, "line": line}
         if record.weight != 1.0:
@@ -154,6 +179,14 @@ class Group:
         if isinstance(record, Correction):
             place = self.place(record.original, record.source.get("original"))
             self.said.append(Rewrite(place, record.edited, record.annotator, source))
+            return
+        if isinstance(record, Rating):
+            place = self.place(record.answer, record.source.get("answer"))
+            self.said.append(Score(place, dict(record.scores), dict(record.scale), record.annotator, source))
+            return
+        if isinstance(record, Ranking):
+            places = self.place_all(record.answers, record.source.get("answers"))
+            self.said.append(Order(places, record.ranks, record.annotator, source))
             return
         first = self.place(record.chosen, record.source.get("chosen"))
         second = self.place(record.rejected, record.source.get("rejected"))
@@ -175,6 +208,18 @@ class Group:
     def place(self, text: str, origin: Any) -> int:
         return self.places[text] if text in self.places else self.append(text, origin)
 
+    def place_all(self, texts: tuple[str, ...], origins: Any) -> tuple[int, ...]:
+        """A place for each of several answers; equal texts have a place each."""
+        origins = origins if isinstance(origins, list) else []
+        places: list[int] = []
+        for number, text in enumerate(texts):
+            there = [place for place, one in enumerate(self.item["candidates"]) if one["text"] == text]
+            free = [place for place in there if place not in places]
+            places.append(
+                free[0] if free else self.append(text, origins[number] if number < len(origins) else None)
+            )
+        return tuple(places)
+
     def append(self, text: str, origin: Any) -> int:
         origin = origin if isinstance(origin, Mapping) else {}
         self.item["candidates"].append(
@@ -187,19 +232,26 @@ class Group:
         return Row(self.line, self.item, self.said)
 
 
-def key_of(record: Pair | Correction) -> str:
+def key_of(record: Judged) -> str:
     return records.canonical([records.prompt_json(record.prompt), record.source.get("item")])
 
 
-def sign(record: Pair | Correction) -> tuple:
-    """Who said something about which answers."""
+def texts_of(record: Judged) -> tuple[str, ...]:
+    """The answers that a record is about."""
     if isinstance(record, Pair):
-        return record.annotator, frozenset((record.chosen, record.rejected))
-    return record.annotator, record.original
+        return record.chosen, record.rejected
+    if isinstance(record, Ranking):
+        return record.answers
+    return (record.answer if isinstance(record, Rating) else record.original,)
+
+
+def sign(record: Judged) -> tuple:
+    """Who said something of which kind about which answers."""
+    return record.kind, record.annotator, frozenset(texts_of(record))
 
 
 def kibitz(file: BinaryIO) -> Iterator[Row | RecordError]:
-    """Kibitz JSONL: pairs and corrections, neighbours on one item gathered; and items still to be labelled.
+    """Kibitz JSONL: what was said about answers, neighbours on one item gathered; and items still to be labelled.
 
     An item is {"kind": "item", "id", "prompt", "candidates": ["…", {"text", "policy", "source"}], "source"}.
     """
@@ -216,7 +268,7 @@ def kibitz(file: BinaryIO) -> Iterator[Row | RecordError]:
                 yield plain_item(number, row)
                 continue
             record = records.parse(json.dumps(row), number)
-            if not isinstance(record, Pair | Correction):
+            if not isinstance(record, Judged):
                 raise demonstrations_have_no_place(number)
         except RecordError as problem:
             yield problem
@@ -359,7 +411,7 @@ def qa_row(number: int, row: dict[str, Any]) -> Row:
             f"found {verdicts!r}.",
             f"Expected {len(pairs)} verdicts, one for each two answers.",
         )
-    said: list[Judgement | Rewrite] = []
+    said: list[Said] = []
     for place, (pair, verdict) in enumerate(zip(pairs, verdicts, strict=True)):
         if isinstance(verdict, bool) or verdict not in VERDICTS:
             raise RecordError(

@@ -4,10 +4,11 @@ import ast
 import inspect
 import textwrap
 from dataclasses import fields
-from typing import get_args
+from typing import Literal, get_args, get_origin
 
 from django import forms
 
+from annotation.errors import Invalid
 from annotation.formats import FORMATS
 from annotation.interfaces.registry import INTERFACES, interface
 
@@ -88,6 +89,7 @@ class NewStudyForm(StudyForm):
                 "options": {
                     option.name: self.cleaned_data[f"{kind}.{option.name}"]
                     for option in fields(interface(kind).Options)
+                    if self.cleaned_data[f"{kind}.{option.name}"] is not None
                 },
             }
             for kind in chosen
@@ -114,12 +116,27 @@ def option_field(module, option) -> forms.Field:
     """A form field for one option of an interface, by its type."""
     words = option.name.replace("_", " ").capitalize()
     help_text = docs(module.Options).get(option.name, "")
-    choices = get_args(option.type)
-    if choices:
-        return forms.ChoiceField(
-            choices=[(one, one) for one in choices], initial=option.default, label=words, help_text=help_text
-        )
+    if get_origin(option.type) is Literal:
+        choices = [(one, one) for one in get_args(option.type)]
+        return forms.ChoiceField(choices=choices, initial=option.default, label=words, help_text=help_text)
+    if option.type is not bool:
+        return WrittenOption(module, initial=module.as_text(option.default), label=words, help_text=help_text)
     return forms.BooleanField(required=False, initial=option.default, label=words, help_text=help_text)
+
+
+class WrittenOption(forms.CharField):
+    """An option that a person writes as text, in a spelling of the interface's own; left empty, the default."""
+
+    def __init__(self, module, **rest):
+        super().__init__(required=False, strip=False, widget=forms.Textarea(attrs={"rows": 8}), **rest)
+        self.module = module
+
+    def clean(self, value):
+        text = super().clean(value)
+        try:
+            return self.module.from_text(text) if text.strip() else None
+        except Invalid as problem:
+            raise forms.ValidationError(str(problem)) from None
 
 
 class ImportForm(forms.Form):

@@ -28,8 +28,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from annotation.errors import Conflict, Invalid
-from annotation.formats import FORMATS, Judgement, Rewrite, Row
-from annotation.interfaces import edit, pairwise
+from annotation.formats import FORMATS, Judgement, Order, Rewrite, Row, Said, Score
+from annotation.interfaces import edit, pairwise, ranking, rating
 from annotation.models import Assignment, Candidate, ImportJob, Item, Label, Study, Task
 from annotation.services import lock_positions, place_items, read_item, tasks_of
 from trainers.records import RecordError
@@ -41,6 +41,7 @@ MOST_ERRORS = 20
 """A file with more errors than this has one cause: reading on would only repeat it."""
 UNDER_WAY = (ImportJob.Status.WAITING, ImportJob.Status.CHECKING, ImportJob.Status.STORING)
 IMPORTED = "imported"
+COUNTED = {Judgement: "comparisons", Rewrite: "rewrites", Score: "ratings", Order: "rankings"}
 LOCK = 0x1B17  # the first half of the advisory lock of an import
 
 
@@ -227,8 +228,19 @@ def _check_row(study: Study, row: Row) -> None:
         read_item(study, row.item, judged=bool(row.said))
         for said in row.said:
             _answer(said, list(range(len(row.item["candidates"]))))
+            if isinstance(said, Score):
+                _check_scale(study, said)
     except Invalid as problem:
         raise RecordError(row.line, problem.field or "", str(problem), "Mend this row.") from None
+
+
+def _check_scale(study: Study, said: Score) -> None:
+    """One task has one scale: what the study asks people must be what the file asked."""
+    if rating.key not in study.kinds:
+        return
+    asked = rating.scale_of(rating.Options(**study.options(rating.key)))
+    if asked != said.scale:
+        raise Invalid(f"Found {said.scale}; this study rates by {asked}.", field="scale")
 
 
 def _check_id(row: Row, ids: dict[int, int]) -> None:
@@ -265,9 +277,7 @@ def _store(job: ImportJob, path: Path, progress: Progress) -> dict[str, int]:
     for batch in _batches(job.format, path):
         _store_batch(job, batch, people)
         counts["items"] += len(batch)
-        counts.update(
-            "comparisons" if isinstance(said, Judgement) else "rewrites" for row in batch for said in row.said
-        )
+        counts.update(COUNTED[type(said)] for row in batch for said in row.said)
         progress.say(ImportJob.Status.STORING, counts["items"])
     return dict(counts)
 
@@ -300,7 +310,7 @@ class Asked:
         self.tasks = tasks_of(job.study, item, candidates)
         self.labels: list[Label] = []
 
-    def hear(self, said: list[Judgement | Rewrite], people: People) -> Asked:
+    def hear(self, said: list[Said], people: People) -> Asked:
         """Makes a label of each thing said, and lets each take a place at its task."""
         for one in said:
             self._keep(one, people.named(one.annotator))
@@ -314,13 +324,14 @@ class Asked:
                 task.open = task.overlap - task.done
         return self
 
-    def _keep(self, said: Judgement | Rewrite, person) -> None:
+    def _keep(self, said: Said, person) -> None:
         if isinstance(said, Judgement):
-            about = [self.keys[place] for place in sorted(said.pair)]
-            task = self._task(pairwise.key, person, about)
+            kind, about = pairwise.key, [self.keys[place] for place in sorted(said.pair)]
+        elif isinstance(said, Order):
+            kind, about = ranking.key, [self.keys[place] for place in sorted(said.candidates)]
         else:
-            about = [self.keys[said.candidate]]
-            task = self._task(edit.key, person, about)
+            kind, about = (rating if isinstance(said, Score) else edit).key, [self.keys[said.candidate]]
+        task = self._task(kind, person, about)
         turn = Assignment(
             study=self.job.study,
             task=task,
@@ -344,8 +355,9 @@ class Asked:
     def _task(self, kind: str, person, about: list[int]) -> Task:
         """The task of the study that fits, or else one made to hold what was said, which asks nobody."""
         taken = {id(label.task) for label in self.labels if label.annotator == person}
+        fitting = (about, self.keys) if kind == edit.key else (about,)  # an edit is asked about the preferred
         for task in self.tasks:
-            if task.kind == kind and task.candidates in (about, self.keys) and id(task) not in taken:
+            if task.kind == kind and task.candidates in fitting and id(task) not in taken:
                 return task
         made = Task(
             study=self.job.study,
@@ -360,8 +372,14 @@ class Asked:
         return made
 
 
-def _answer(said: Judgement | Rewrite, keys: list[int]) -> pairwise.Answer | edit.Answer:
+def _answer(said: Said, keys: list[int]) -> pairwise.Answer | edit.Answer | rating.Answer | ranking.Answer:
     """What was said, about the candidates with these keys."""
+    if isinstance(said, Score):
+        return rating.Answer(keys[said.candidate], said.scores, said.scale)
+    if isinstance(said, Order):
+        return ranking.Answer.of(
+            {keys[place]: rank for place, rank in zip(said.candidates, said.ranks, strict=True)}
+        )
     if isinstance(said, Rewrite):
         return edit.Answer(keys[said.candidate], said.text)
     chosen = rejected = None

@@ -64,12 +64,15 @@ def asked(study: Study) -> list[dict]:
     for kind in study.kinds:
         row = counts.get(kind, {"tasks": 0, "given": 0, "wanted": 0, "waiting": 0})
         share = row["given"] / row["wanted"] if row["wanted"] else 0.0
+        module = interface(kind)
+        options = vars(module.Options(**study.options(kind)))
         rows.append(
             {
                 **row,
                 "kind": kind,
-                "options": study.options(kind),
-                "label": interface(kind).label,
+                "options": {name: value for name, value in options.items() if not isinstance(value, tuple)},
+                "written": [module.as_text(value) for value in options.values() if isinstance(value, tuple)],
+                "label": module.label,
                 "percent": round(100 * share),
             }
         )

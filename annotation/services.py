@@ -21,6 +21,7 @@ from annotation.errors import Conflict, Invalid
 from annotation.interfaces.registry import interface, read_interfaces, read_options
 from annotation.models import Assignment, Candidate, Item, Label, Membership, Role, Study, Task
 from annotation.queue import Claim
+from trainers.records import RANKED
 
 MOST_CLAIMED = 10
 """How many tasks one claim may ask for."""
@@ -185,18 +186,18 @@ def read_item(
 ) -> tuple[Item, list[Candidate]]:
     """An item and its candidates, checked; an error names the field, behind the prefix `where`.
 
-    To compare, it takes two answers; an item that was `judged` elsewhere may come with one.
+    To compare or to rank, it takes two answers; an item that was `judged` elsewhere may come with one. More than can
+    be ranked at once are refused where the study ranks.
     """
     external_id = _read_text(given.get("external_id") or "", f"{where}external_id", most=200)
     context = _read_context(given.get("context"), f"{where}context")
     source = _read_source(given.get("source"), f"{where}source")
     answers = given.get("candidates")
-    least = 2 if study.kinds == ["pairwise"] and not judged else 1
-    if not isinstance(answers, list | tuple) or not least <= len(answers) <= MOST_CANDIDATES:
+    least = 2 if set(study.kinds) <= {"pairwise", "ranking"} and not judged else 1
+    most = RANKED[1] if "ranking" in study.kinds else MOST_CANDIDATES
+    if not isinstance(answers, list | tuple) or not least <= len(answers) <= most:
         found = len(answers) if isinstance(answers, list | tuple) else repr(answers)
-        raise Invalid(
-            f"Found {found} answers; expected {least} to {MOST_CANDIDATES}.", field=f"{where}candidates"
-        )
+        raise Invalid(f"Found {found} answers; expected {least} to {most}.", field=f"{where}candidates")
     candidates = [_read_candidate(one, f"{where}candidates[{n}]") for n, one in enumerate(answers)]
     return Item(study=study, context=context, external_id=external_id, source=source), candidates
 

@@ -12,10 +12,15 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from itertools import combinations
 from typing import Any, ClassVar, Literal, cast
 
 ROLES = ("system", "user", "assistant", "tool")
 OUTCOMES = ("chosen", "tie", "both_bad")
+POINTS = (2, 7)
+"""The fewest and the most points of a criterion."""
+RANKED = (2, 9)
+"""The fewest and the most answers in a ranking."""
 
 Json = dict[str, Any]
 Outcome = Literal["chosen", "tie", "both_bad"]
@@ -132,11 +137,87 @@ class Demonstration:
         return cast(Demonstration, _from_json(cls, row, line))
 
 
-Record = Pair | Correction | Demonstration
-KINDS: dict[str, type[Pair] | type[Correction] | type[Demonstration]] = {
+@dataclass(frozen=True)
+class Rating:
+    """How good a person found an answer, by criterion: from 1, the worst, to the criterion's point in `scale`."""
+
+    kind: ClassVar[str] = "rating"
+
+    id: str
+    prompt: Prompt
+    answer: str
+    scores: Mapping[str, int]
+    scale: Mapping[str, int]
+    """How many points each criterion had: 2 for thumbs."""
+    weight: float = 1.0
+    annotator: str = ""
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> Json:
+        return _to_json(self)
+
+    @classmethod
+    def from_json(cls, row: Json, line: int = 0) -> Rating:
+        return cast(Rating, _from_json(cls, row, line))
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Answers to one prompt as a person ordered them: the best have rank 1, equally good ones the same rank.
+
+    An answer that was left out has no rank (None), and nothing is known of it.
+    """
+
+    kind: ClassVar[str] = "ranking"
+
+    id: str
+    prompt: Prompt
+    answers: tuple[str, ...]
+    ranks: tuple[int | None, ...]
+    weight: float = 1.0
+    annotator: str = ""
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> Json:
+        return _to_json(self)
+
+    @classmethod
+    def from_json(cls, row: Json, line: int = 0) -> Ranking:
+        return cast(Ranking, _from_json(cls, row, line))
+
+    def pairs(self) -> list[Pair]:
+        """Every two ranked answers as a pair: the better over the worse, or a tie.
+
+        The m (m - 1) / 2 pairs of m answers follow from m - 1 decisions, so each counts 2 / m times: a ranking of two
+        answers counts like one pair, and a ranking of nine like eight.
+        """
+        ranked = [(rank, place) for place, rank in enumerate(self.ranks) if rank is not None]
+        found = []
+        for (rank, place), (other_rank, other) in combinations(ranked, 2):
+            first, second = (other, place) if other_rank < rank else (place, other)
+            found.append(
+                Pair(
+                    f"{self.id}-{place}-{other}",
+                    self.prompt,
+                    self.answers[first],
+                    self.answers[second],
+                    "tie" if rank == other_rank else "chosen",
+                    weight=self.weight * 2 / len(ranked),
+                    annotator=self.annotator,
+                    source=self.source,
+                )
+            )
+        return found
+
+
+Record = Pair | Correction | Demonstration | Rating | Ranking
+RecordType = type[Pair] | type[Correction] | type[Demonstration] | type[Rating] | type[Ranking]
+KINDS: dict[str, RecordType] = {
     "pair": Pair,
     "correction": Correction,
     "demonstration": Demonstration,
+    "rating": Rating,
+    "ranking": Ranking,
 }
 
 
@@ -183,7 +264,7 @@ def _to_json(record: Record) -> Json:
     return row
 
 
-def _from_json(cls: type[Pair] | type[Correction] | type[Demonstration], row: Json, line: int) -> Record:
+def _from_json(cls: RecordType, row: Json, line: int) -> Record:
     if row.get("kind", cls.kind) != cls.kind:
         raise RecordError(line, "kind", f"found {_shown(row['kind'])}.", f"Expected '{cls.kind}'.")
     known = {one.name for one in fields(cls)}
@@ -207,6 +288,15 @@ def _from_json(cls: type[Pair] | type[Correction] | type[Demonstration], row: Js
             values[one.name] = "" if optional and one.name not in row else _text(row, one.name, line)
         elif one.type == "float":
             values[one.name] = _number(row.get(one.name, 1.0), one.name, line)
+        elif one.type == "Mapping[str, int]":
+            values[one.name] = _whole_numbers(row, one.name, line)
+        elif one.name == "answers":
+            values[one.name] = tuple(
+                _text({f"answers[{n}]": text}, f"answers[{n}]", line)
+                for n, text in enumerate(_some(row, "answers", line))
+            )
+        elif one.name == "ranks":
+            values[one.name] = tuple(_some(row, "ranks", line))
     source = row.get("source", {})
     if not isinstance(source, dict):
         raise RecordError(
@@ -222,7 +312,64 @@ def _from_json(cls: type[Pair] | type[Correction] | type[Demonstration], row: Js
                 f"found {_shown(values['outcome'])}.",
                 f"Expected one of {', '.join(OUTCOMES)}.",
             )
+    if cls is Rating:
+        _check_scores(values["scores"], values["scale"], line)
+    if cls is Ranking:
+        _check_ranks(values["answers"], values["ranks"], line)
     return cls(**values)
+
+
+def _some(row: Json, name: str, line: int) -> list[Any]:
+    value = row.get(name)
+    fewest, most = RANKED
+    if not isinstance(value, list) or not fewest <= len(value) <= most:
+        raise RecordError(
+            line,
+            name,
+            f"found {_shown(value)}.",
+            f"Expected a list of {fewest} to {most}, one for each answer.",
+        )
+    return value
+
+
+def _check_ranks(answers: tuple[str, ...], ranks: tuple[Any, ...], line: int) -> None:
+    if len(ranks) != len(answers):
+        raise RecordError(
+            line, "ranks", f"found {len(ranks)} for {len(answers)} answers.", "Give each a rank, or null."
+        )
+    given = [rank for rank in ranks if rank is not None]
+    for rank in given:
+        if isinstance(rank, bool) or not isinstance(rank, int):
+            raise RecordError(line, "ranks", f"found {_shown(rank)}.", "Expected whole numbers, or null.")
+    if len(given) < 2 or set(given) != set(range(1, max(given) + 1)):
+        raise RecordError(
+            line,
+            "ranks",
+            f"found {_shown(list(ranks))}.",
+            "Expected 1 for the best, then 2 and so on with none left out; two answers must have a rank.",
+        )
+
+
+def _check_scores(scores: Mapping[str, int], scale: Mapping[str, int], line: int) -> None:
+    if not scores or set(scores) != set(scale):
+        raise RecordError(
+            line,
+            "scores",
+            f"judge {_listed(scores)}; the scale is of {_listed(scale)}.",
+            "Both must name the same criteria, at least one.",
+        )
+    fewest, most = POINTS
+    for name, points in scale.items():
+        if not fewest <= points <= most:
+            raise RecordError(
+                line, f"scale.{name}", f"found {points}.", f"Expected {fewest} to {most} points."
+            )
+        if not 1 <= scores[name] <= points:
+            raise RecordError(line, f"scores.{name}", f"found {scores[name]}.", f"Expected 1 to {points}.")
+
+
+def _listed(names: Mapping[str, int]) -> str:
+    return ", ".join(sorted(names)) or "nothing"
 
 
 def _shown(value: Any) -> str:
@@ -248,6 +395,24 @@ def _number(value: Any, name: str, line: int) -> float:
     if not math.isfinite(value) or value < 0:
         raise RecordError(line, name, f"found {value}.", "Expected a number of at least 0.")
     return float(value)
+
+
+def _whole_numbers(row: Json, name: str, line: int) -> dict[str, int]:
+    value = row.get(name)
+    if not isinstance(value, dict):
+        raise RecordError(
+            line,
+            name,
+            f"found {_shown(value)}, expected numbers by criterion.",
+            f'Write "{name}": {{"quality": 2}}.',
+        )
+    for criterion, number in value.items():
+        _text({"criterion": criterion}, "criterion", line)
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise RecordError(
+                line, f"{name}.{criterion}", f"found {_shown(number)}.", "Expected a whole number."
+            )
+    return value
 
 
 def _prompt(value: Any, name: str, line: int) -> Prompt:
@@ -328,7 +493,10 @@ def from_trl(row: Json, number: int) -> Record:
 
 
 def to_trl(record: Record) -> Json | None:
-    """The record in TRL's spelling; None for what TRL has no word for: ties, and both bad."""
+    """The record in TRL's spelling; None for what its preferences have no word for: ties, both bad, ratings.
+
+    Of a ranking, its `pairs()` can be spelled.
+    """
     prompt = prompt_json(record.prompt)
     chat = not isinstance(record.prompt, str)
 
@@ -339,7 +507,7 @@ def to_trl(record: Record) -> Json | None:
         return {"prompt": prompt, "completion": answer(record.answer)}
     if isinstance(record, Correction):
         return {"prompt": prompt, "chosen": answer(record.edited), "rejected": answer(record.original)}
-    if record.outcome != "chosen":
+    if isinstance(record, Rating | Ranking) or record.outcome != "chosen":
         return None
     return {"prompt": prompt, "chosen": answer(record.chosen), "rejected": answer(record.rejected)}
 

@@ -74,7 +74,7 @@ METHODS: dict[str, Entry] = {
         "Bradley-Terry reward model",
         "reward",
         "reward_model",
-        reads=("pair", "correction"),
+        reads=("pair", "ranking", "correction"),
         optional_inputs=("policy",),
     ),
     "direct/dpo": Entry(
@@ -82,7 +82,7 @@ METHODS: dict[str, Entry] = {
         "DPO: direct preference optimization",
         "direct",
         "policy",
-        reads=("pair", "correction"),
+        reads=("pair", "ranking", "correction"),
         inputs=("policy",),
         optional_inputs=("reference",),
     ),

@@ -7,13 +7,15 @@ A module named here has: `key`, `label`, `template`; `ORDER` and `FOLLOWS` for t
 from dataclasses import asdict, fields
 from importlib import import_module
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from annotation.errors import Invalid
 
 INTERFACES: dict[str, str] = {
     "pairwise": "annotation.interfaces.pairwise",
     "edit": "annotation.interfaces.edit",
+    "rating": "annotation.interfaces.rating",
+    "ranking": "annotation.interfaces.ranking",
 }
 
 
@@ -48,7 +50,10 @@ def read_interfaces(value: Any) -> list[dict]:
 
 
 def read_options(Options: type, value: Any):
-    """An interface's options from JSON: unknown names and wrong types are errors that name the option."""
+    """An interface's options from JSON: unknown names and wrong types are errors that name the option.
+
+    Options that are neither switches nor choices check themselves.
+    """
     if not isinstance(value, dict):
         raise Invalid(f"Found {value!r}; expected options as an object.", field="options")
     known = {one.name: one for one in fields(Options)}
@@ -59,7 +64,7 @@ def read_options(Options: type, value: Any):
                 field=f"options.{name}",
             )
         choices = get_args(known[name].type)
-        if choices and given not in choices:
+        if get_origin(known[name].type) is Literal and given not in choices:
             raise Invalid(
                 f"{name} is {given!r}; expected one of {', '.join(map(str, choices))}.",
                 field=f"options.{name}",

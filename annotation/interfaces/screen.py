@@ -78,9 +78,15 @@ def lineage(given: Label, **candidates: Candidate) -> dict:
     if given.source:
         source["imported"] = given.source
     for role, candidate in candidates.items():
-        source[role] = {"candidate": candidate.pk, "index": candidate.index}
-        if candidate.policy:
-            source[role]["policy"] = candidate.policy
-        if candidate.source:
-            source[role]["source"] = candidate.source
+        source[role] = origin(candidate)
     return source
+
+
+def origin(candidate: Candidate) -> dict:
+    """Which answer it is, and who or what wrote it."""
+    found: dict = {"candidate": candidate.pk, "index": candidate.index}
+    if candidate.policy:
+        found["policy"] = candidate.policy
+    if candidate.source:
+        found["source"] = candidate.source
+    return found

@@ -10,6 +10,11 @@ from annotation import services
 from annotation.models import Assignment, Role, Study
 
 numbers = count(1)
+SAID = {
+    "pairwise": {"choice": "a"},
+    "edit": {"text": "A kinder answer."},
+    "rating": {"scores": {"quality": 4}},
+}
 
 
 def person(name: str = ""):
@@ -17,13 +22,19 @@ def person(name: str = ""):
 
 
 def study(
-    *kinds: str, items: int = 3, answers: int = 2, overlap: int = 1, members: int = 0, owner=None, **rest
+    *kinds: str | dict,
+    items: int = 3,
+    answers: int = 2,
+    overlap: int = 1,
+    members: int = 0,
+    owner=None,
+    **rest,
 ) -> Study:
     """A study over numbered prompts and answers; `members` annotators join it."""
     made = services.create_study(
         name=rest.pop("name", "Which is kinder?"),
         owner=owner or person(),
-        interfaces=[{"kind": kind} for kind in kinds or ("pairwise",)],
+        interfaces=list(kinds) or ["pairwise"],
         overlap=overlap,
         **rest,
     )
@@ -56,10 +67,14 @@ def claim(study: Study, user, **rest):
 
 def answer(turn, said: dict | None = None, key=None):
     """Submits an answer to a task in hand: by default that the first candidate shown is better."""
-    said = said or ({"choice": "a"} if turn.task.kind == "pairwise" else {"text": "A kinder answer."})
+    said = said or SAID.get(turn.task.kind) or {"ranks": in_the_order_shown(turn)}
     return services.submit_label(
         task=turn.task, annotator=turn.assignment.annotator, answer=said, key=key or uuid4(), seconds=1.5
     )
+
+
+def in_the_order_shown(turn) -> dict[str, int]:
+    return {str(candidate.pk): place for place, candidate in enumerate(turn.candidates, 1)}
 
 
 def label_next(study: Study, user, said: dict | None = None, **rest):

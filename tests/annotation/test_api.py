@@ -218,7 +218,7 @@ def test_a_study_is_created_changed_and_peopled_over_the_api(call):
     study = made.json()
     assert study["role"] == "owner"
     assert study["interfaces"][0]["options"] == {"strength": True, "reason": True, "pairs": "all"}
-    error = refusal(owner.post("/studies", {"name": "X", "interfaces": ["rating"]}), 422)
+    error = refusal(owner.post("/studies", {"name": "X", "interfaces": ["verdict"]}), 422)
     assert "pairwise, edit" in error["message"]
     error = refusal(
         owner.post("/studies", {"name": "X", "interfaces": [{"kind": "edit", "options": {"evry": True}}]}),

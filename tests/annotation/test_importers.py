@@ -248,6 +248,66 @@ def test_what_was_exported_comes_back_as_the_same_items_and_says_the_same(bring)
     assert bring(other, "kibitz", *text.splitlines(), "").status == "failed"
 
 
+def test_ratings_come_back_as_the_labels_they_were(bring):
+    study = studies.study("rating", items=2, answers=2, members=2, overlap=2)
+    for number, user in enumerate(studies.annotators(study)):
+        for n in range(4):
+            studies.label_next(study, user, {"scores": {"quality": 1 + (n + number) % 5}})
+    text = exported(study)
+    other = studies.study("rating", items=0, members=1)
+    job = bring(other, "kibitz", *text.splitlines())
+    assert (job.status, job.counts) == ("finished", {"items": 2, "ratings": 8}), job.errors
+    again = without_ids(exported(other))
+    for row in again:
+        row["annotator"] = row["annotator"].removeprefix("imported-")
+    assert sorted(again, key=json.dumps) == without_ids(text)
+    assert studies.claim(other, studies.annotators(other)[0]) is None
+
+    thumbs = {"name": "quality", "question": "Good?", "anchors": ["No", "Yes"]}
+    narrow = studies.study({"kind": "rating", "options": {"criteria": [thumbs]}}, items=0)
+    refused = bring(narrow, "kibitz", *text.splitlines())
+    assert (refused.status, refused.errors[0]["field"]) == ("failed", "scale")
+
+
+def test_rankings_come_back_as_the_labels_they_were(bring):
+    study = studies.study("ranking", items=3, answers=4, members=2, overlap=2)
+    for number, user in enumerate(studies.annotators(study)):
+        for n in range(3):
+            turn = studies.claim(study, user)
+            places = [1, 2, 2, None] if (n + number) % 2 else [4, 3, 2, 1]
+            ids = [str(candidate.pk) for candidate in turn.candidates]
+            studies.answer(turn, {"ranks": dict(zip(ids, places, strict=True))})
+    text = exported(study)
+    other = studies.study("ranking", items=0, members=1)
+    job = bring(other, "kibitz", *text.splitlines())
+    assert (job.status, job.counts) == ("finished", {"items": 3, "rankings": 6}), job.errors
+    again = without_ids(exported(other))
+    for row in again:
+        row["annotator"] = row["annotator"].removeprefix("imported-")
+    assert sorted(again, key=json.dumps) == without_ids(text)
+    assert Candidate.objects.filter(item__study=other, policy="model-3").count() == 3
+    assert studies.claim(other, studies.annotators(other)[0]) is None
+
+
+def test_a_ranking_of_some_answers_leaves_the_question_about_all_open(bring):
+    study = studies.study("ranking", items=0, members=1)
+    order = {"kind": "ranking", "prompt": "?", "answers": ["a", "b", "a"], "ranks": [1, 2, 2]}
+    job = bring(
+        study,
+        "kibitz",
+        {**order, "id": "1", "annotator": "Ada"},
+        {**order, "id": "2", "annotator": "Bob", "answers": ["a", "c"], "ranks": [2, 1]},
+    )
+    assert job.counts == {"items": 1, "rankings": 2}, job.errors
+    turn = studies.claim(study, studies.annotators(study)[0])
+    assert sorted(one.text for one in turn.candidates) == ["a", "a", "b", "c"]  # equal texts are two answers
+    rows = [json.loads(line) for line in exported(study).splitlines()]
+    assert [(row["answers"], row["ranks"]) for row in rows] == [
+        (["a", "b", "a"], [1, 2, 2]),
+        (["a", "c"], [2, 1]),
+    ]
+
+
 def test_items_to_be_labelled_come_without_labels(bring):
     study = studies.study(items=0, members=1)
     job = bring(

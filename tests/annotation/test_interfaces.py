@@ -1,4 +1,4 @@
-"""What the two interfaces ask, accept and write; and the seam they fill."""
+"""What the interfaces ask, accept and write; and the seam they fill."""
 
 from dataclasses import asdict
 from uuid import uuid4
@@ -8,7 +8,8 @@ from django.http import QueryDict
 
 from annotation import services
 from annotation.errors import Invalid
-from annotation.interfaces import edit, pairwise
+from annotation.forms import NewStudyForm
+from annotation.interfaces import edit, pairwise, ranking, rating
 from annotation.interfaces.registry import INTERFACES, interface, read_interfaces
 from annotation.models import Candidate
 from tests.annotation import studies
@@ -27,8 +28,8 @@ def test_every_interface_has_what_the_seam_asks(kind):
 
 
 def test_an_unknown_interface_is_named_with_the_known_ones():
-    with pytest.raises(Invalid, match="'rating'. Known interfaces: pairwise, edit"):
-        read_interfaces([{"kind": "rating"}])
+    with pytest.raises(Invalid, match="'verdict'. Known interfaces: pairwise, edit"):
+        read_interfaces([{"kind": "verdict"}])
 
 
 @pytest.mark.parametrize(
@@ -174,3 +175,201 @@ def test_an_undone_edit_brings_back_the_text():
     assert edit.show(turn)["answer"] == {"text": turn.candidates[0].text}
     services.submit_label(task=turn.task, annotator=ada, answer={"text": "Mine."}, key=uuid4())
     assert edit.show(services.undo_last(study=study, annotator=ada))["answer"] == {"text": "Mine."}
+
+
+# --- rating
+
+TONE = {"name": "tone", "question": "How does it sound?", "anchors": ["Rude", "Plain", "Kind"]}
+THUMBS = {"name": "right", "question": "Is it right?", "anchors": ["No", "Yes"]}
+
+
+@pytest.fixture
+def rated(db):
+    """A turn at rating an answer by two criteria."""
+    study = studies.study(
+        {"kind": "rating", "options": {"criteria": [TONE, THUMBS]}}, items=1, answers=3, members=1
+    )
+    return studies.claim(study, studies.annotators(study)[0])
+
+
+def test_every_answer_is_rated_by_itself():
+    candidates = [Candidate(index=n) for n in range(3)]
+    assert rating.tasks(candidates, rating.Options()) == [[one] for one in candidates]
+
+
+def test_scores_come_from_a_form_or_as_json_and_say_how_many_points_there_were(rated):
+    said = {
+        "candidate": rated.candidates[0].pk,
+        "scores": {"tone": 3, "right": 1},
+        "scale": {"tone": 3, "right": 2},
+    }
+    assert asdict(rating.read(QueryDict("score.tone=3&score.right=1"), rated)) == said
+    assert asdict(rating.read({"scores": {"tone": 3, "right": 1}}, rated)) == said
+
+
+@pytest.mark.parametrize(
+    ("post", "field"),
+    [
+        ({}, "scores.tone"),
+        ({"scores": [3]}, "scores"),
+        ({"scores": {"tone": 3}}, "scores.right"),
+        ({"scores": {"tone": 4, "right": 1}}, "scores.tone"),
+        ({"scores": {"tone": 0, "right": 1}}, "scores.tone"),
+        ({"scores": {"tone": True, "right": 1}}, "scores.tone"),
+        ({"scores": {"tone": 2.0, "right": 1}}, "scores.tone"),
+        ({"scores": {"tone": 2, "right": 1, "wit": 1}}, "scores.wit"),
+        ({"score.tone": "2", "score.right": "yes"}, "scores.right"),
+    ],
+)
+def test_a_wrong_rating_names_the_criterion(rated, post, field):
+    with pytest.raises(Invalid) as refusal:
+        rating.read(post, rated)
+    assert refusal.value.field == field
+
+
+@pytest.mark.parametrize(
+    "criteria",
+    [
+        [],
+        "tone",
+        [TONE, TONE],
+        [{**TONE, "anchors": ["Only one"]}],
+        [{**TONE, "anchors": [str(n) for n in range(8)]}],
+        [{**TONE, "anchors": ["Rude", ""]}],
+        [{**TONE, "name": "to: ne"}],
+        [{**TONE, "colour": 1}],
+        [{**TONE, "question": 7}],
+        [{**TONE, "question": "\ud800"}],
+    ],
+)
+def test_criteria_that_cannot_be_asked_are_refused(criteria):
+    with pytest.raises(Invalid) as refusal:
+        read_interfaces([{"kind": "rating", "options": {"criteria": criteria}}])
+    assert refusal.value.field == "options.criteria"
+
+
+def test_criteria_are_written_in_the_study_form_as_lines():
+    text = "tone: How does it sound?\r\n1 Rude\n2. Plain\n3) Kind\n\n \nright: Is it right?\n1 No\n2 Yes\n"
+    data = {
+        "name": "Tone",
+        "overlap": "1",
+        "ask_rating": "on",
+        "rating.criteria": text,
+        "pairwise.pairs": "all",
+    }
+    form = NewStudyForm(data)
+    assert form.is_valid(), form.errors
+    asked = read_interfaces(form.interfaces())
+    assert [one["name"] for one in asked[0]["options"]["criteria"]] == ["tone", "right"]
+    assert rating.Options(**asked[0]["options"]) == rating.Options(criteria=[TONE, THUMBS])
+    assert rating.from_text(
+        rating.as_text(rating.Options(criteria=[TONE, THUMBS]).criteria)
+    ) == rating.from_text(text)
+
+    left_empty = NewStudyForm({**data, "rating.criteria": " "})
+    assert left_empty.is_valid()
+    (asked,) = read_interfaces(left_empty.interfaces())
+    assert rating.Options(**asked["options"]) == rating.Options()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("tone", "name: question"),
+        ("tone: How?\n1 Rude\n3 Kind", "expected “2”"),
+        ("tone: How?\n1 Rude", "has 1 points"),
+        ("tone: How?\n1 Rude\n2 Kind\nright: Is it?\n1 No\n2 Yes", "blank line"),
+    ],
+)
+def test_a_wrong_line_of_criteria_is_shown_at_its_field(text, words):
+    form = NewStudyForm(
+        {"name": "x", "overlap": "1", "ask_rating": "on", "rating.criteria": text, "pairwise.pairs": "all"}
+    )
+    assert not form.is_valid()
+    assert words in form.errors["rating.criteria"][0]
+
+
+@pytest.mark.django_db
+def test_an_undone_rating_brings_back_the_scores():
+    study = studies.study("rating", items=1, answers=1, members=1)
+    (ada,) = studies.annotators(study)
+    assert rating.show(studies.claim(study, ada))["answer"] is None
+    studies.label_next(study, ada, {"scores": {"quality": 2}})
+    shown = rating.show(services.undo_last(study=study, annotator=ada))
+    assert shown["answer"] == {"scores": {"quality": 2}}
+    assert shown["criteria"][0]["given"] == 2
+
+
+# --- ranking
+
+
+@pytest.fixture
+def ordering(db):
+    study = studies.study("ranking", items=1, answers=4, members=1)
+    return studies.claim(study, studies.annotators(study)[0])
+
+
+def test_an_item_is_ranked_once_and_one_answer_never():
+    candidates = [Candidate(index=n) for n in range(9)]
+    assert ranking.tasks(candidates, ranking.Options()) == [candidates]
+    assert ranking.tasks(candidates[:1], ranking.Options()) == []
+
+
+def test_places_come_from_a_form_or_as_json_and_only_their_order_counts(ordering):
+    first, second, third, fourth = sorted(candidate.pk for candidate in ordering.candidates)
+    said = {"candidates": [first, second, third, fourth], "ranks": [2, 1, 2, None]}
+    form = QueryDict(f"rank.{first}=4&rank.{second}=2&rank.{third}=4&rank.{fourth}=")
+    assert asdict(ranking.read(form, ordering)) == said
+    assert asdict(ranking.read({"ranks": {str(first): 2, str(second): 1, str(third): 2}}, ordering)) == said
+
+
+def test_a_wrong_order_names_what_is_wrong(ordering):
+    first, second, *_ = (str(candidate.pk) for candidate in ordering.candidates)
+    for post, field in [
+        ({}, "ranks"),
+        ({"ranks": [1, 2]}, "ranks"),
+        ({"ranks": {first: 1}}, "ranks"),
+        ({"ranks": {first: 1, "0": 2}}, "ranks.0"),
+        ({"ranks": {first: 1, second: 5}}, f"ranks.{second}"),
+        ({"ranks": {first: True, second: 2}}, f"ranks.{first}"),
+        ({f"rank.{first}": "1", f"rank.{second}": "best"}, f"ranks.{second}"),
+    ]:
+        with pytest.raises(Invalid) as refusal:
+            ranking.read(post, ordering)
+        assert refusal.value.field == field, post
+
+
+@pytest.mark.django_db
+def test_a_study_may_want_every_answer_placed():
+    study = studies.study({"kind": "ranking", "options": {"partial": False}}, items=1, answers=3, members=1)
+    turn = studies.claim(study, studies.annotators(study)[0])
+    places = studies.in_the_order_shown(turn)
+    assert ranking.read({"ranks": places}, turn)
+    places.popitem()
+    with pytest.raises(Invalid, match="every answer placed"):
+        ranking.read({"ranks": places}, turn)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("answers", "taken"), [(1, False), (2, True), (9, True), (10, False)])
+def test_two_to_nine_answers_can_be_ranked(answers, taken):
+    study = studies.study("ranking", items=0)
+    item = {"context": {"prompt": "?"}, "candidates": [str(n) for n in range(answers)]}
+    if taken:
+        assert len(services.add_items(study=study, items=[item])) == 1
+    else:
+        with pytest.raises(Invalid, match="expected 2 to 9"):
+            services.add_items(study=study, items=[item])
+
+
+@pytest.mark.django_db
+def test_an_undone_order_brings_back_the_places():
+    study = studies.study("ranking", items=1, answers=3, members=1)
+    (ada,) = studies.annotators(study)
+    turn = studies.claim(study, ada)
+    one, two, three = (str(candidate.pk) for candidate in turn.candidates)
+    assert ranking.show(turn)["answer"] is None
+    studies.answer(turn, {"ranks": {one: 1, three: 1}})
+    shown = ranking.show(services.undo_last(study=study, annotator=ada))
+    assert shown["answer"] == {"ranks": {one: 1, two: None, three: 1}}
+    assert [candidate["given"] for candidate in shown["candidates"]] == [1, None, 1]

@@ -93,6 +93,47 @@ def test_a_pair_says_what_was_preferred_and_nothing_of_where_it_stood():
         assert "order" not in json.dumps(row)
 
 
+def test_ratings_are_frozen_counted_and_left_out_of_preferences():
+    study = studies.study("pairwise", "rating", items=2, members=1)
+    (ada,) = studies.annotators(study)
+    for _ in range(4):
+        studies.label_next(study, ada, {"scores": {"quality": 2}}, kind="rating")
+    studies.label_next(study, ada, kind="pairwise")
+    snapshot = freeze(study)
+    assert snapshot.counts == {"pair": 1, "rating": 4}
+    assert "1 pair, 4 rating" in snapshot.card
+    rows = [row for row in lines(snapshot) if row["kind"] == "rating"]
+    assert [row["answer"] for row in rows] == [f"Answer {k} to {n}." for n in range(2) for k in range(2)]
+    assert (rows[1]["scores"], rows[1]["scale"]) == ({"quality": 2}, {"quality": 5})
+    assert rows[1]["source"]["answer"]["policy"] == "model-1"
+    trl = b"".join(exporters.trl(snapshot)).splitlines()
+    assert len(trl) == 1 and b"chosen" in trl[0]
+
+
+def test_rankings_are_frozen_in_a_fixed_order_and_exported_as_their_pairs():
+    study = studies.study("ranking", items=6, answers=3, members=1)
+    (ada,) = studies.annotators(study)
+    shown = set()
+    for _ in range(6):
+        turn = studies.claim(study, ada)
+        shown.add(tuple(one.index for one in turn.candidates))
+        places = [None, 2, 1]  # the last answer over the second, nothing about the first
+        studies.answer(turn, {"ranks": {str(one.pk): places[one.index] for one in turn.candidates}})
+    assert len(shown) > 1
+    snapshot = freeze(study)
+    assert snapshot.counts == {"ranking": 6}
+    assert "reward/bradley_terry, direct/dpo" in snapshot.card
+    for n, row in enumerate(lines(snapshot)):
+        assert row["answers"] == [f"Answer {k} to {n}." for k in range(3)]
+        assert row["ranks"] == [None, 2, 1]
+        assert [one["policy"] for one in row["source"]["answers"]] == ["model-0", "model-1", "model-2"]
+        assert "order" not in json.dumps(row)
+    trl = [json.loads(line) for line in b"".join(exporters.trl(snapshot)).splitlines()]
+    assert [(row["chosen"], row["rejected"]) for row in trl] == [
+        (f"Answer 2 to {n}.", f"Answer 1 to {n}.") for n in range(6)
+    ]
+
+
 def test_a_tie_keeps_its_answers_in_a_fixed_order():
     study = studies.study(items=8, members=2, overlap=2)
     for user in studies.annotators(study):

@@ -264,6 +264,119 @@ def test_rewriting_shows_the_changes_keeps_a_draft_and_sends(page, sign_in, ada)
     expect(editor).to_have_value(original.replace("Answer", "A kinder answer"))
 
 
+RATED = {
+    "kind": "rating",
+    "options": {
+        "criteria": [
+            {"name": "tone", "question": "How does it sound?", "anchors": ["Rude", "Plain", "Kind"]},
+            {"name": "right", "question": "Is it right?", "anchors": ["No", "In part", "Yes", "And more"]},
+        ]
+    },
+}
+
+
+def test_digits_rate_one_criterion_after_the_other_and_enter_sends(page, sign_in, ada):
+    study = studies.study(RATED, items=3, answers=1, owner=ada)
+    sign_in(ada)
+    open_room(page, study)
+    first = shown(page)
+    current = page.locator(".criterion.current")
+    expect(current).to_contain_text("How does it sound?")
+    page.keyboard.press("3")
+    expect(current).to_contain_text("Is it right?")
+    page.keyboard.press("Enter")
+    assert shown(page) == first  # one criterion is open, so nothing is sent
+    expect(page.locator("[data-left]")).to_have_text("1 of 2 to judge")
+    page.keyboard.press("4")
+    expect(page.locator("[data-left]")).to_have_text("Every criterion is judged.")
+    page.keyboard.press("Enter")
+    saved(page)
+    assert Label.objects.get().answer["scores"] == {"tone": 3, "right": 4}
+    expect(current).to_contain_text("How does it sound?")
+    assert shown(page) != first
+
+    page.keyboard.press("z")
+    expect(page.locator(f'form.task[data-task="{first}"]')).to_be_visible()
+    expect(page.locator(".point:has(:checked)")).to_have_text([re.compile("Kind"), re.compile("And more")])
+    page.keyboard.press("1")
+    page.keyboard.press("Shift+Tab")  # from the button back to the criteria
+    page.keyboard.press("2")
+    page.locator("[data-words='a rating']").click()
+    saved(page)
+    assert Label.objects.current().get().answer["scores"] == {"tone": 1, "right": 2}
+
+
+def test_thumbs_take_one_press(page, sign_in, ada):
+    thumbs = {"name": "good", "question": "Is this answer good?", "anchors": ["Thumbs down", "Thumbs up"]}
+    study = studies.study({"kind": "rating", "options": {"criteria": [thumbs]}}, items=3, owner=ada)
+    sign_in(ada)
+    open_room(page, study)
+    page.keyboard.press("2")
+    page.keyboard.press("1")
+    saved(page)
+    assert [label.answer["scores"]["good"] for label in Label.objects.order_by("pk")] == [2, 1]
+    page.keyboard.press("z")
+    expect(page.locator('[aria-pressed="true"]')).to_contain_text("Thumbs down")
+
+
+def test_answers_are_put_in_order_by_keys_with_ties_and_without_some(page, sign_in, ada):
+    study = studies.study("ranking", items=3, answers=4, owner=ada)
+    sign_in(ada)
+    open_room(page, study)
+    first, words = shown(page), page.locator("[data-order]")
+    turn = Assignment.objects.get(task=first)
+    page.keyboard.press("3")
+    page.keyboard.press("Enter")
+    assert shown(page) == first  # one alone is no order
+    expect(page.locator("[data-note]")).to_contain_text("at least two answers")
+    for key in ["1", "=", "4", "2", "Backspace"]:
+        page.keyboard.press(key)
+    expect(words).to_have_text("3 > 1 = 4")
+    page.keyboard.press("Enter")
+    saved(page)
+    one, _, three, four = turn.order
+    answer = Label.objects.get().answer
+    ranks = dict(zip(answer["candidates"], answer["ranks"], strict=True))
+    assert ranks == {three: 1, one: 2, four: 2, turn.order[1]: None}
+
+    page.keyboard.press("z")
+    expect(words).to_have_text("3 > 1 = 4")
+    page.locator("[data-chip='4']").focus()
+    page.keyboard.press("ArrowUp")
+    expect(words).to_have_text("3 > 4 > 1")
+    page.keyboard.press("ArrowUp")
+    expect(words).to_have_text("3 = 4 > 1")
+    page.keyboard.press("ArrowUp")
+    expect(words).to_have_text("4 > 3 > 1")
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    saved(page)
+    answer = Label.objects.current().get().answer
+    assert dict(zip(answer["candidates"], answer["ranks"], strict=True)) == {
+        four: 1, three: 2, one: 3, turn.order[1]: 4
+    }  # fmt: skip
+
+
+def test_answers_are_dragged_to_their_places(page, sign_in, ada):
+    study = studies.study("ranking", items=1, answers=3, owner=ada)
+    sign_in(ada)
+    open_room(page, study)
+    words = page.locator("[data-order]")
+
+    def drag(name: str, target: str) -> None:
+        page.locator(f"[data-name='{name}'] header .side").drag_to(page.locator(target))
+
+    drag("2", ".gap-end")
+    drag("3", "[data-drop='before 0']")
+    expect(words).to_have_text("3 > 2")
+    drag("1", "[data-drop='join 1']")
+    expect(words).to_have_text("3 > 1 = 2")
+    page.locator("[data-chip='3']").drag_to(page.locator("[data-drop='none']"))
+    expect(words).to_have_text("1 = 2")
+    page.locator("[data-name='3'] select").select_option("1st")
+    expect(words).to_have_text("1 = 2 = 3")
+
+
 def test_answers_of_another_person_on_this_browser_are_never_sent_as_ones_own(page, context, sign_in, ada):
     study = studies.study(items=4, owner=ada, members=1)
     (bob,) = studies.annotators(study)
@@ -291,7 +404,7 @@ def test_what_models_wrote_cannot_run(page, sign_in, ada):
 
 
 def test_the_page_works_without_script(browser, site, ada):
-    study = studies.study("pairwise", "edit", items=2, owner=ada)
+    study = studies.study("pairwise", "edit", RATED, "ranking", items=2, owner=ada)
     ada.set_password("difference engine")
     ada.save()
     context = browser.new_context(base_url=site.url, java_script_enabled=False)
@@ -318,6 +431,19 @@ def test_the_page_works_without_script(browser, site, ada):
     page.fill("[name=text]", "Better.")
     page.get_by_role("button", name="Send the better answer").click()
     assert Label.objects.current().get(kind="edit").answer["text"] == "Better."
+    page.goto(f"/studies/{study.pk}/label/?kind=rating")
+    page.get_by_role("radio", name="3 Kind").check()
+    page.get_by_role("radio", name="1 No").check()
+    page.get_by_role("button", name="Send the ratings").click()
+    assert Label.objects.current().get(kind="rating").answer["scores"] == {"tone": 3, "right": 1}
+    page.goto(f"/studies/{study.pk}/label/?kind=ranking")
+    page.get_by_label("Place of answer 1").select_option("2nd")
+    page.get_by_role("button", name="Send the order").click()
+    expect(page.locator(".decide-note")).to_contain_text("Place at least 2 answers")
+    page.get_by_label("Place of answer 1").select_option("2nd")
+    page.get_by_label("Place of answer 2").select_option("1st")
+    page.get_by_role("button", name="Send the order").click()
+    assert sorted(Label.objects.current().get(kind="ranking").answer["ranks"]) == [1, 2]
     context.close()
 
 

@@ -12,7 +12,7 @@ from trainers.data import Batches, preferences, prompts, read_records, split
 from trainers.data.split import position
 from trainers.fit import Tally, adamw, anneal, descend, parts
 from trainers.maths.accuracy import calibration_error, wilson
-from trainers.records import Correction, Demonstration, Message, Pair
+from trainers.records import Correction, Demonstration, Message, Pair, Ranking
 
 
 def test_no_prompt_is_on_both_sides_of_a_split_and_each_keeps_its_side():
@@ -62,6 +62,19 @@ def test_a_tie_is_both_orders_at_half_the_weight_and_both_bad_says_nothing():
         ("b", "a", 1.5, False),
         ("after", "before", 1.0, True),
     ]
+
+
+def test_a_ranking_is_learned_from_as_its_pairs():
+    found = preferences(
+        [Ranking("1", "p", ("a", "b", "c", "d"), (2, 1, 2, None), weight=3.0, annotator="ann")]
+    )
+    assert [(one.better, one.worse, one.weight, one.decided) for one in found] == [
+        ("b", "a", 2.0, True),
+        ("a", "c", 1.0, False),
+        ("c", "a", 1.0, False),
+        ("b", "c", 2.0, True),
+    ]
+    assert {one.annotator for one in found} == {"ann"}
 
 
 def test_every_epoch_has_every_row_once_in_an_order_of_its_own():

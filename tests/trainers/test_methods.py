@@ -21,6 +21,7 @@ from tests.trainers.toys import (
     last,
     outcome,
     pairs,
+    rankings,
     rows,
     toy_spec,
 )
@@ -30,7 +31,7 @@ from trainers.registry import METHODS
 from trainers.run import Run
 
 GOLDEN = Path(__file__).with_name("golden.json")
-RECORDS = {"pair": pairs, "correction": corrections, "demonstration": demonstrations}
+RECORDS = {"pair": pairs, "ranking": rankings, "correction": corrections, "demonstration": demonstrations}
 
 every_method = pytest.mark.parametrize("method", METHODS)
 

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from trainers import records
-from trainers.records import Correction, Demonstration, Message, Pair, RecordError, from_trl, parse, to_trl
+from trainers.records import (
+    Correction,
+    Demonstration,
+    Message,
+    Pair,
+    Ranking,
+    Rating,
+    RecordError,
+    from_trl,
+    parse,
+    to_trl,
+)
 
 CHAT = (Message("system", "Be brief."), Message("user", "Hi"))
 ALL = [
@@ -13,7 +26,26 @@ ALL = [
     Pair("2", CHAT, "Hello!", "What?"),
     Correction("3", "Где?", "there", "здесь", annotator="bob"),
     Demonstration("4", CHAT, "Hello!", source={"nested": {"b": 1, "a": [2]}}),
+    Ranking("6", CHAT, ("a", "b", "c"), (2, 1, None), 0.5, "ann", {"run": 3}),
+    Rating("5", "How?", "So.", {"tone": 3, "right": 1}, {"tone": 7, "right": 2}, 0.5, "ann"),
 ]
+
+
+def rated(**change) -> str:
+    row = {
+        "kind": "rating",
+        "id": "1",
+        "prompt": "p",
+        "answer": "a",
+        "scores": {"tone": 1},
+        "scale": {"tone": 5},
+    }
+    return json.dumps({**row, **change})
+
+
+def ranked(**change) -> str:
+    row = {"kind": "ranking", "id": "1", "prompt": "p", "answers": ["a", "b", "c"], "ranks": [1, 2, 2]}
+    return json.dumps({**row, **change})
 
 
 @pytest.mark.parametrize("record", ALL, ids=lambda record: record.id)
@@ -62,6 +94,23 @@ def test_a_record_written_and_read_is_the_same_record_with_the_same_bytes(record
         ),
         ('{"kind": "demonstration", "id": "1", "prompt": "p", "answer": "\\u0000"}', "answer", "NUL"),
         ('{"kind": "demonstration", "id": "1", "prompt": "p", "answer": "\\ud800"}', "answer", "surrogate"),
+        (rated(scores=3), "scores", "found 3"),
+        (rated(scores={}, scale={}), "scores", "judge nothing"),
+        (rated(scores={"wit": 1}), "scores", "judge wit; the scale is of tone"),
+        (rated(scores={"tone": "1"}), "scores.tone", 'found "1"'),
+        (rated(scores={"tone": True}), "scores.tone", "found true"),
+        (rated(scores={"tone": 6}), "scores.tone", "found 6"),
+        (rated(scale={"tone": 8}), "scale.tone", "found 8"),
+        (ranked(answers="a"), "answers", 'found "a"'),
+        (ranked(answers=["a"]), "answers", 'found ["a"]'),
+        (ranked(answers=["a", 1, "c"]), "answers[1]", "found 1"),
+        (ranked(answers=["a"] * 10), "answers", "found"),
+        (ranked(ranks=[1, 2]), "ranks", "found 2 for 3 answers"),
+        (ranked(ranks=[1, 2, "3"]), "ranks", 'found "3"'),
+        (ranked(ranks=[1, True, 2]), "ranks", "found true"),
+        (ranked(ranks=[1, None, None]), "ranks", "found [1, null, null]"),
+        (ranked(ranks=[1, 3, 3]), "ranks", "found [1, 3, 3]"),
+        (ranked(ranks=[0, 1, 2]), "ranks", "found [0, 1, 2]"),
     ],
 )
 def test_what_is_no_record_names_line_field_finding_and_cure(line, field, found):
@@ -161,3 +210,19 @@ def test_what_goes_out_as_trl_comes_back(record):
 def test_a_correction_goes_out_as_a_preference_and_a_tie_not_at_all():
     assert to_trl(ALL[2]) == {"prompt": "Где?", "chosen": "здесь", "rejected": "there"}
     assert to_trl(ALL[0]) is None
+
+
+def test_a_ranking_is_its_pairs_better_over_worse_and_counts_as_its_decisions():
+    ranking = Ranking("r", "p", ("a", "b", "c", "d"), (2, 1, 2, None), 0.6, "ann", {"run": 3})
+    pairs = ranking.pairs()
+    assert [(pair.chosen, pair.rejected, pair.outcome) for pair in pairs] == [
+        ("b", "a", "chosen"),
+        ("a", "c", "tie"),
+        ("b", "c", "chosen"),
+    ]
+    assert sum(pair.weight for pair in pairs) == pytest.approx(0.6 * 2)  # three have a rank: two decisions
+    assert len({pair.id for pair in pairs}) == 3
+    assert {(pair.prompt, pair.annotator) for pair in pairs} == {("p", "ann")}
+    nine = Ranking("n", "p", tuple("abcdefghi"), tuple(range(1, 10)))
+    assert sum(pair.weight for pair in nine.pairs()) == pytest.approx(8)
+    assert to_trl(ranking) is None and to_trl(pairs[0]) == {"prompt": "p", "chosen": "b", "rejected": "a"}

@@ -18,7 +18,7 @@ import torch
 
 from trainers import api, checkpoints, journal, nn
 from trainers.nn.table import SeqTable, TableConfig, TableReward
-from trainers.records import Correction, Demonstration, Pair, Record, dumps
+from trainers.records import Correction, Demonstration, Pair, Ranking, Record, dumps
 from trainers.run import Run, Spec
 
 PROMPTS = tuple(f"prompt {number}" for number in range(12))
@@ -41,6 +41,20 @@ def pairs(count: int = 240) -> list[Record]:
         annotator = ("ann", "bob")[number % 2]
         found.append(
             Pair(f"pair-{number}", PROMPTS[number % 12], better, worse, outcome=outcome, annotator=annotator)
+        )
+    return found
+
+
+def rankings(count: int = 60) -> list[Record]:
+    """Four strings each, by how many are liked better; the last is left without a rank now and then."""
+    chance = random.Random(4)
+    found: list[Record] = []
+    for number in range(count):
+        answers = tuple(chance.sample(STRINGS, 4))
+        likings = sorted({liking(answer) for answer in answers[: 4 - number % 2]}, reverse=True)
+        ranks = [1 + likings.index(liking(answer)) for answer in answers[: 4 - number % 2]]
+        found.append(
+            Ranking(f"rank-{number}", PROMPTS[number % 12], answers, (*ranks, *[None] * (number % 2)))
         )
     return found
 

@@ -137,6 +137,27 @@ def test_a_study_is_made_with_the_ways_of_asking_and_their_options(ada):
     assert (made.overlap, made.memberships.get().role) == (3, Role.OWNER)
 
 
+def test_a_study_that_rates_says_by_which_criteria(ada):
+    criteria = "tone: How does it <sound>?\r\n1 Rude\r\n2 Plain\r\n3 Kind\r\n\r\nright: Is it right?\r\n1 No\r\n2 Yes"
+    form = {
+        "name": "Tone",
+        "overlap": 1,
+        "pairwise.pairs": "all",
+        "ask_rating": "on",
+        "rating.criteria": criteria,
+    }
+    client = as_user(ada)
+    client.post("/studies/new/", form)
+    made = Study.objects.get(name="Tone")
+    assert [one["name"] for one in made.options("rating")["criteria"]] == ["tone", "right"]
+    page = client.get(f"/studies/{made.pk}/settings/").text
+    assert "tone: How does it &lt;sound&gt;?\n1 Rude\n2 Plain\n3 Kind\n\nright: Is it right?" in page
+
+    refused = client.post("/studies/new/", {**form, "name": "Other", "rating.criteria": "tone"}).text
+    assert "expected a criterion: “name: question”" in refused
+    assert not Study.objects.filter(name="Other").exists()
+
+
 def test_a_study_that_asks_nothing_is_not_made(ada):
     answer = as_user(ada).post("/studies/new/", {"name": "Silent", "overlap": 1, "pairwise.pairs": "all"})
     assert "Choose at least one way of asking" in answer.text

@@ -329,7 +329,7 @@ def test_methods_that_cannot_run_say_what_they_lack(client, study, settings):
     assert text_of(client.get(address)).count("Needs a snapshot: freeze the study&#x27;s labels first.") == 5
     frozen(study, demonstration=3)
     page = text_of(client.get(address))
-    assert page.count("Learns from pair or correction records; this snapshot holds none.") == 2
+    assert page.count("Learns from pair or ranking or correction records; this snapshot holds none.") == 2
     assert "Needs a policy; this study has none yet." in page
     assert "Needs a policy and a reward model; this study has none yet." in page
     assert 'name="start"' not in page

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from trainers.records import Correction, Pair, Prompt, Record
+from trainers.records import Correction, Pair, Prompt, Ranking, Record
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,18 @@ class Preference:
 
 
 def preferences(found: Iterable[Record]) -> list[Preference]:
-    """Pairs and corrections as preferences.
+    """Pairs, rankings and corrections as preferences.
 
-    A correction is its edit over its original. A tie is both orders at half the weight: the loss is then
+    A ranking is its pairs, each at the weight that `Ranking.pairs` gives it. A correction is its edit over its
+    original. A tie is both orders at half the weight: the loss is then
     least where the scores are equal. "Both bad" says that neither answer will do, not which is better nor
     that they are alike, and yields nothing; and so do two equal texts, which no score can tell apart.
     """
     rows: list[Preference] = []
     for record in found:
+        if isinstance(record, Ranking):
+            rows += preferences(record.pairs())
+            continue
         if isinstance(record, Correction):
             sides, decided = (record.edited, record.original), True
         elif isinstance(record, Pair) and record.outcome != "both_bad":

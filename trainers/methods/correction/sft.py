@@ -20,7 +20,7 @@ from trainers.data import Batches, read_records, split
 from trainers.fit import Tally, fit, parts
 from trainers.maths.logprobs import entropy, gather_logp
 from trainers.nn import collate, digest, load_policy, save
-from trainers.records import Correction, Demonstration, Prompt, Record
+from trainers.records import Correction, Demonstration, Pair, Prompt, Record
 from trainers.registry import Count, NonNegative, Positive, Share
 from trainers.run import Run
 
@@ -96,6 +96,6 @@ def answers(found: Sequence[Record]) -> list[tuple[Prompt, str, float]]:
             rows.append((record.prompt, record.answer, record.weight))
         elif isinstance(record, Correction):
             rows.append((record.prompt, record.edited, record.weight))
-        elif record.outcome == "chosen":
+        elif isinstance(record, Pair) and record.outcome == "chosen":
             rows.append((record.prompt, record.chosen, record.weight))
     return [row for row in rows if row[2] > 0]

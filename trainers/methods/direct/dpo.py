@@ -59,7 +59,7 @@ class Config:
 
 def train(config: Config, run: Run) -> None:
     policy = load_policy(run.input("policy"), run.device).eval()  # eval: dropout off, also while training
-    train_part, kept = split(read_records(run.snapshot, ("pair", "correction")), config.held_out)
+    train_part, kept = split(read_records(run.snapshot, ("pair", "ranking", "correction")), config.held_out)
     wanted, held_out = preferences(train_part), preferences(kept)
     everything = wanted + held_out
     rows = [encode(policy, one) for one in everything]

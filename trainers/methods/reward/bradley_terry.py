@@ -69,7 +69,7 @@ class Config:
 
 
 def train(config: Config, run: Run) -> None:
-    train_part, kept = split(read_records(run.snapshot, ("pair", "correction")), config.held_out)
+    train_part, kept = split(read_records(run.snapshot, ("pair", "ranking", "correction")), config.held_out)
     wanted, held_out = preferences(train_part), preferences(kept)
     everything = wanted + held_out
     model, twin = (fresh(config, run).eval() for _ in range(2))  # eval: dropout off, also while training
