@@ -66,7 +66,7 @@ def test_the_first_comparison_is_there_at_once_and_knows_where_its_answers_came_
 def test_the_demo_comes_with_its_loop_on(study):
     assert study.loop.retrain_on
     assert study.loop.propose_on
-    assert study.loop.retrain_every <= 50
+    assert study.loop.retrain_every <= 100
     assert find_demo() == study
 
 

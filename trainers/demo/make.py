@@ -37,7 +37,7 @@ MAX_NEW = 140
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=2400, help="updates of 64 answers each")
+    parser.add_argument("--steps", type=int, default=3000, help="updates of 64 answers each")
     parser.add_argument("--lr", type=float, default=2e-3, help="the highest learning rate; it falls to zero")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=HERE, help="where policy/ and items.jsonl go")

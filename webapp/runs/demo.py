@@ -22,15 +22,16 @@ When you rewrite an answer, change as little as makes it good.
 LICENCE = "CC0-1.0"
 CONSENT = "Answers are kept on this machine and train its models."
 INTERFACES = [{"kind": "pairwise", "options": {}}, {"kind": "edit", "options": {}}]
-# Found by trying: with kl_coef 0.03 the policy soon learns to please the reward model alone, and the gold score falls.
+# A reward model of fifty labels is soon fooled: with kl_coef 0.15 the gold score fell to 0.9 in three such rounds, on
+# one of two seeds. What more labels allow, `manage.py rounds` shows.
 LOOP = {
     "retrain_on": True,
-    "retrain_every": 50,
+    "retrain_every": 100,
     "propose_on": True,
-    "propose_count": 50,
+    "propose_count": 100,
     "gold": "hotel",
     "reward_config": {"backbone": "byte_transformer", "lr": 5e-4, "epochs": 3},
-    "policy_config": {"lr": 5e-4, "steps": 60, "k": 8, "kl_coef": 0.15, "max_new_tokens": 64},
+    "policy_config": {"lr": 5e-4, "steps": 60, "k": 8, "kl_coef": 0.3, "max_new_tokens": 64},
     "query_config": {"prompts": "rule", "max_new_tokens": 64},
 }
 

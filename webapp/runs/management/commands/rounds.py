@@ -22,12 +22,14 @@ from django.core.management.base import BaseCommand, CommandError
 
 from annotation.simulation import simulate, simulated_annotators
 from webapp import embedded
-from webapp.runs.demo import make_demo
+from webapp.runs.demo import LOOP, make_demo
 from webapp.runs.loop import policies, proposed, stages
 from webapp.runs.models import DEFAULT_QUEUE, Loop, Worker
 from webapp.runs.rounds_chart import chart
 
 ANNOTATORS = 4
+KL_COEF = 0.15
+"""Half the demo's own: a reward model of three times its labels can be trusted further."""
 LOOK_SECONDS = 1.0
 WORKER_SECONDS = 60
 ROUND_SECONDS = 900
@@ -66,7 +68,9 @@ class Command(BaseCommand):
 
     def study(self, owner, seed: int, labels: int) -> Loop:
         name = f"Hotel desk, rounds, seed {seed}"
-        return make_demo(owner=owner, name=name, seed=seed, retrain_every=labels, propose_count=labels).loop
+        policy = {**LOOP["policy_config"], "kl_coef": KL_COEF}
+        every = {"retrain_every": labels, "propose_count": labels}
+        return make_demo(owner=owner, name=name, seed=seed, policy_config=policy, **every).loop
 
     def label(self, loop: Loop, number: int, noise: float) -> None:
         people = simulated_annotators(loop.study, ANNOTATORS)
