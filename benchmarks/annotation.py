@@ -111,9 +111,10 @@ WITH items AS (
     RETURNING id, item_id, index
 )
 INSERT INTO annotation_task (study_id, item_id, kind, candidates, position, overlap, open, done, waiting)
-SELECT %(study)s, items.id, 'pairwise', (
-    SELECT array_agg(c.id ORDER BY c.index) FROM candidates c WHERE c.item_id = items.id
-), items.position, 1, 1, 0, false FROM items JOIN (SELECT DISTINCT item_id FROM candidates) c ON c.item_id = items.id
+SELECT %(study)s, items.id, 'pairwise', answers.ids, items.position, 1, 1, 0, false
+FROM items JOIN (
+    SELECT item_id, array_agg(id ORDER BY index) AS ids FROM candidates GROUP BY item_id
+) answers ON answers.item_id = items.id
 """
 
 
