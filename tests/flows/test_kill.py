@@ -125,7 +125,7 @@ def reach(run: Run, step: int) -> None:
 @pytest.mark.timeout(240)
 def test_a_run_goes_on_while_the_broker_is_gone_and_the_next_is_found_after(lesson, workers: Workers):
     worker = workers.start()
-    first = start(lesson, epochs=24)
+    first = start(lesson, epochs=48)
     reach(first, 5)
     workers.broker.kill()
     second = start(lesson, epochs=2)  # the row is there; nobody could be told
@@ -144,7 +144,7 @@ def test_a_run_goes_on_while_the_broker_is_gone_and_the_next_is_found_after(less
 @pytest.mark.timeout(240)
 def test_a_worker_that_shuts_down_saves_its_run_for_the_next(lesson, workers: Workers):
     worker = workers.start()
-    run = start(lesson, epochs=16)
+    run = start(lesson, epochs=48)
     reach(run, 10)
     worker.terminate()
     worker.wait(timeout=30)
