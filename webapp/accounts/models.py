@@ -43,6 +43,11 @@ class User(AbstractUser):
         blank=True,
         help_text="Where the account came from when nobody signed up, e.g. imported.",
     )
+    keys = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text='The keys this person changed in the labelling room: {"skip": "x"}.',
+    )
 
     objects = PeopleManager()
 
