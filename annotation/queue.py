@@ -22,6 +22,8 @@ LEASE = timedelta(minutes=5)
 """How long a task stays with someone who shows no sign of life; the page renews it every minute."""
 MOST_HELD = 20
 """How many tasks one person may hold in a study at once: enough to work ahead, too few to empty the queue."""
+APART = 10
+"""How many other tasks lie between two questions about one item, where the second is gold, calibration or a repeat."""
 NEAR = 50
 """A claim looks first from where this person was so many tasks ago, so that it need not step over all they did."""
 
@@ -36,7 +38,9 @@ class Claim:
     candidates: list[Candidate]
     """In the order this person is shown them."""
     answer: dict | None
-    """What they said before, when an undo brought the task back."""
+    """What they said before, when an undo or a reviewer brought the task back."""
+    sent_back: str = ""
+    """A reviewer's words, where a label was sent back to be given anew."""
     label: Label | None = None
     """The label already stored under the key that was asked for."""
 
@@ -48,16 +52,20 @@ class Claim:
 # The columns that make a Claim, from the rows s (study), t (task), i (item) and turn (assignment).
 CLAIM = """
     s.id, s.name, s.guidelines, s.interfaces::text, s.overlap, s.names_hidden, s.created_by_id, s.archived_at,
-    t.id, t.kind, t.candidates, t.position, t.overlap, t.open, t.done,
+    s.more_people, s.wide_spread, s.repeat_rate, s.pass_bar, s.drift_bar,
+    t.id, t.kind, t.candidates, t.position, t.overlap, t.open, t.done, t.part,
     i.id, i.context::text, i.position, i.external_id, i.source::text,
     turn.id, turn.state, turn.lease_until, turn."order",
     (SELECT jsonb_agg(jsonb_build_object('id', c.id, 'index', c.index, 'text', c.text, 'policy', c.policy,
             'source', c.source) ORDER BY array_position(turn."order", c.id))
      FROM annotation_candidate c WHERE c.id = ANY(turn."order"))::text,
-    (SELECT CASE WHEN last.withdrawn AND last.annotator_id = %(person)s THEN last.answer END
-     FROM annotation_label last WHERE last.assignment_id = turn.id ORDER BY last.id DESC LIMIT 1)::text
+    (SELECT CASE WHEN last.withdrawn THEN last.answer END
+     FROM annotation_label last WHERE last.assignment_id = turn.id ORDER BY last.id DESC LIMIT 1)::text,
+    (SELECT said.text FROM annotation_label back JOIN annotation_remark said ON said.label_id = back.id
+     WHERE back.assignment_id = turn.id AND said.kind = 'sent_back' ORDER BY said.id DESC LIMIT 1)
 """
-CLAIM_COLUMNS = 26
+STUDY, TASK, ITEM, TURN_AT, CLAIM_COLUMNS = 0, 13, 21, 26, 33
+"""Where in a row each part of a Claim begins, and where the Claim ends."""
 
 # What one person has had of a task; only an expired turn may be had again.
 HAD = """
@@ -65,52 +73,90 @@ HAD = """
     WHERE had.task_id = {task} AND had.annotator_id = %(person)s AND had.state <> 'expired'
 """
 
-# `mine` what this person holds already · `near`, `far` open places · `lapsed` leases of others that ran out, looked
-# at only when nothing is open · `picked` what to take · `won` what was taken: of two tabs of one person, one wins.
+# `mine` what this person holds already · `aside` what is mixed in: the qualification of who has not passed it, else
+# gold, calibration and repeats, as often as the study's rates draw them, and none about an item just seen · `near`,
+# `far` open places · `lapsed` leases of others that ran out, looked at only when nothing is open · `picked` what to
+# take · `won` what was taken: of two tabs of one person, one wins.
 CLAIM_TASKS = f"""
 WITH me AS MATERIALIZED (
     SELECT m.id, (SELECT count(*) FROM annotation_assignment held WHERE held.annotator_id = %(person)s
-                  AND held.study_id = %(study)s AND held.state = 'leased') AS held
-    FROM annotation_membership m WHERE m.study_id = %(study)s AND m.user_id = %(person)s
+                  AND held.study_id = %(study)s AND held.state = 'leased') AS held,
+        CASE WHEN s.archived_at IS NOT NULL THEN 'nothing'
+             WHEN s.consent <> '' AND m.consent_version <> s.consent_version THEN 'nothing'
+             WHEN s.pass_bar > 0 AND m.role = 'annotator' AND m.standing <> 'passed' THEN 'qualify'
+             ELSE 'work' END AS may,
+        s.gold_rate, s.calibration_rate, s.repeat_rate
+    FROM annotation_membership m JOIN annotation_study s ON s.id = m.study_id
+    WHERE m.study_id = %(study)s AND m.user_id = %(person)s
 ), mine AS MATERIALIZED (
     SELECT a.id FROM annotation_assignment a JOIN annotation_task t ON t.id = a.task_id
     WHERE a.annotator_id = %(person)s AND a.study_id = %(study)s AND a.state = 'leased'
-      AND a.task_id <> ALL(%(besides)s) {{of_kind}} AND EXISTS (SELECT FROM me)
+      AND a.task_id <> ALL(%(besides)s) {{of_kind}} AND EXISTS (SELECT FROM me WHERE may <> 'nothing')
     ORDER BY t.position, t.id LIMIT %(count)s FOR UPDATE OF a SKIP LOCKED
 ), room AS MATERIALIZED (
-    SELECT least(%(count)s - (SELECT count(*) FROM mine), {MOST_HELD} - me.held) AS places
-    FROM me JOIN annotation_study s ON s.id = %(study)s AND s.archived_at IS NULL
+    SELECT least(%(count)s - (SELECT count(*) FROM mine), {MOST_HELD} - me.held) AS places FROM me
+    WHERE may <> 'nothing'
+), drawn AS MATERIALIZED (
+    SELECT count(*) FILTER (WHERE random() < me.gold_rate) AS gold,
+        count(*) FILTER (WHERE random() < me.calibration_rate) AS calibration,
+        count(*) FILTER (WHERE random() < me.repeat_rate) AS repeat
+    FROM me, generate_series(1, (SELECT greatest(places, 0) FROM room)) WHERE me.may = 'work'
+), aside AS MATERIALIZED (
+    SELECT t.id FROM annotation_task t JOIN (
+        SELECT t.id, t.part, row_number() OVER (PARTITION BY t.part ORDER BY md5(t.id || '-' || %(person)s)) AS nth
+        FROM annotation_task t
+        WHERE t.study_id = %(study)s AND t.part <> 'queue' AND t.open > 0 {{of_kind}}
+          AND (SELECT may = 'qualify' OR gold + calibration + repeat > 0 FROM me, drawn)
+          AND (t.person_id IS NULL OR t.person_id = %(person)s)
+          AND NOT EXISTS ({HAD.format(task="t.id")})
+          AND (t.part = 'qualification' OR t.item_id NOT IN (
+              SELECT seen.item_id FROM (
+                  SELECT a.task_id FROM annotation_assignment a
+                  WHERE a.annotator_id = %(person)s AND a.study_id = %(study)s ORDER BY a.id DESC LIMIT {APART}
+              ) recent JOIN annotation_task seen ON seen.id = recent.task_id))
+    ) found ON found.id = t.id, me, drawn
+    WHERE nth <= CASE WHEN may = 'qualify' THEN CASE found.part WHEN 'qualification' THEN (SELECT places FROM room) END
+        ELSE CASE found.part WHEN 'gold' THEN gold WHEN 'calibration' THEN calibration WHEN 'repeat' THEN repeat END END
+    ORDER BY nth, md5(t.id || '-' || %(person)s) LIMIT (SELECT greatest(places, 0) FROM room)
+    FOR NO KEY UPDATE OF t SKIP LOCKED
+), rest AS MATERIALIZED (
+    SELECT CASE may WHEN 'work' THEN places - (SELECT count(*) FROM aside) ELSE 0 END AS places FROM room, me
 ), place AS MATERIALIZED (
     SELECT t.position, t.id FROM annotation_assignment a JOIN annotation_task t ON t.id = a.task_id
-    WHERE a.annotator_id = %(person)s AND a.study_id = %(study)s ORDER BY a.id DESC OFFSET {NEAR} LIMIT 1
+    WHERE a.annotator_id = %(person)s AND a.study_id = %(study)s AND t.part = 'queue'
+    ORDER BY a.id DESC OFFSET {NEAR} LIMIT 1
 ), near AS MATERIALIZED (
     SELECT t.id FROM annotation_task t
-    WHERE t.study_id = %(study)s AND t.open > 0 {{of_kind}} AND (SELECT places FROM room) > 0
+    WHERE t.study_id = %(study)s AND t.open > 0 AND t.part = 'queue' {{of_kind}} AND (SELECT places FROM rest) > 0
       AND (t.position, t.id) >= (coalesce((SELECT position FROM place), -1), coalesce((SELECT id FROM place), -1))
       AND NOT EXISTS ({HAD.format(task="t.id")})
     ORDER BY t.position, t.id LIMIT %(count)s FOR NO KEY UPDATE OF t SKIP LOCKED
 ), far AS MATERIALIZED (
     SELECT t.id FROM annotation_task t
-    WHERE t.study_id = %(study)s AND t.open > 0 {{of_kind}}
-      AND (SELECT places FROM room) > (SELECT count(*) FROM near)
+    WHERE t.study_id = %(study)s AND t.open > 0 AND t.part = 'queue' {{of_kind}}
+      AND (SELECT places FROM rest) > (SELECT count(*) FROM near)
       AND (t.position, t.id) < ((SELECT position FROM place), (SELECT id FROM place))
       AND NOT EXISTS ({HAD.format(task="t.id")})
     ORDER BY t.position, t.id LIMIT %(count)s FOR NO KEY UPDATE OF t SKIP LOCKED
 ), lapsed AS MATERIALIZED (
     SELECT a.id, a.task_id FROM annotation_assignment a JOIN annotation_task t ON t.id = a.task_id
     WHERE a.study_id = %(study)s AND a.state = 'leased' AND a.lease_until < now() AND a.annotator_id <> %(person)s
-      AND (SELECT places FROM room) > (SELECT count(*) FROM near) + (SELECT count(*) FROM far) {{of_kind}}
+      AND (SELECT places FROM rest) > (SELECT count(*) FROM near) + (SELECT count(*) FROM far)
+      AND t.part = 'queue' {{of_kind}}
       AND NOT EXISTS ({HAD.format(task="a.task_id")})
       AND NOT EXISTS (SELECT FROM annotation_assignment earlier WHERE earlier.task_id = a.task_id
                       AND earlier.id < a.id AND earlier.state = 'leased' AND earlier.lease_until < now())
       AND a.task_id NOT IN (SELECT id FROM near UNION ALL SELECT id FROM far)
     ORDER BY a.lease_until, a.id LIMIT %(count)s FOR UPDATE OF a SKIP LOCKED
 ), picked AS MATERIALIZED (
-    SELECT * FROM (
-        SELECT id AS task_id, NULL::bigint AS from_assignment, 1 AS rank FROM near
-        UNION ALL SELECT id, NULL, 2 FROM far
-        UNION ALL SELECT task_id, id, 3 FROM lapsed
-    ) found ORDER BY rank LIMIT greatest((SELECT places FROM room), 0)
+    SELECT id AS task_id, NULL::bigint AS from_assignment FROM aside
+    UNION ALL SELECT task_id, from_assignment FROM (
+        SELECT * FROM (
+            SELECT id AS task_id, NULL::bigint AS from_assignment, 1 AS rank FROM near
+            UNION ALL SELECT id, NULL, 2 FROM far
+            UNION ALL SELECT task_id, id, 3 FROM lapsed
+        ) found ORDER BY rank LIMIT greatest((SELECT places FROM rest), 0)
+    ) queued
 ), expired AS (
     UPDATE annotation_assignment a SET state = 'expired', changed_at = now()
     FROM picked WHERE a.id = picked.from_assignment
@@ -118,13 +164,20 @@ WITH me AS MATERIALIZED (
     INSERT INTO annotation_assignment AS a
         (study_id, task_id, annotator_id, state, lease_until, "order", reason, created_at, changed_at)
     SELECT t.study_id, t.id, %(person)s, 'leased', now() + %(lease)s,
-        CASE WHEN t.kind = ANY(%(preferred_first)s) THEN
+        coalesce(CASE WHEN t.kind = ANY(%(preferred_first)s) THEN
             (SELECT array_agg(c.id ORDER BY (
                  SELECT count(*) FROM annotation_label said JOIN annotation_task judged ON judged.id = said.task_id
                  WHERE judged.item_id = t.item_id AND said.answer->>'chosen' = c.id::text AND NOT said.withdrawn
                    AND NOT EXISTS (SELECT FROM annotation_label later WHERE later.supersedes_id = said.id)
              ) DESC, c.index) FROM annotation_candidate c WHERE c.id = ANY(t.candidates))
-        ELSE (SELECT array_agg(one ORDER BY random()) FROM unnest(t.candidates) one) END,
+        WHEN t.part = 'repeat' THEN
+            (SELECT array_agg(one ORDER BY nth DESC) FROM unnest((
+                 SELECT before."order" FROM annotation_assignment before
+                 JOIN annotation_task asked ON asked.id = before.task_id
+                 WHERE before.annotator_id = %(person)s AND asked.item_id = t.item_id AND asked.kind = t.kind
+                   AND asked.candidates = t.candidates AND before.state = 'submitted' ORDER BY before.id LIMIT 1
+             )) WITH ORDINALITY seen (one, nth))
+        END, (SELECT array_agg(one ORDER BY random()) FROM unnest(t.candidates) one), '{{{{}}}}'),
         '', now(), now()
     FROM picked JOIN annotation_task t ON t.id = picked.task_id
     ON CONFLICT (task_id, annotator_id) DO UPDATE
@@ -164,7 +217,7 @@ def claim(*, study: int, person: int, kind: str | None, count: int, besides: lis
     )
     if not rows:
         raise Http404("There is no such study, or it is not yours to see.")
-    return [_claim(row, person) for row in rows if row[8] is not None]
+    return [_claim(row, person) for row in rows if row[TASK] is not None]
 
 
 TURN = f"""
@@ -189,7 +242,7 @@ def turn(*, task: int, person: int, key: UUID | None = None) -> Claim | None:
     if not rows:
         raise Http404("There is no such task, or it is not yours to see.")
     (row,) = rows
-    return None if row[20] is None else _claim(row, person, key)
+    return None if row[TURN_AT] is None else _claim(row, person, key)
 
 
 # The place is kept: a live lease has one, and a late answer takes one again if there still is one.
@@ -205,28 +258,37 @@ WITH place AS MATERIALIZED (
     FROM held
     WHERE t.id = %(task)s
       AND (held.state = 'leased' OR (held.state IN ('expired', 'skipped') AND t.open > 0))
-    RETURNING t.id, t.study_id, t.item_id, t.kind, held.id AS assignment_id
+    RETURNING t.id, t.study_id, t.item_id, t.kind, t.part, t.overlap, t.open, t.done, held.id AS assignment_id
 ), closed AS (
     UPDATE annotation_assignment a SET state = 'submitted', changed_at = now(), reason = ''
     FROM kept WHERE a.id = kept.assignment_id
 ), awakened AS (
     UPDATE annotation_task w SET waiting = false, open = w.overlap
     FROM kept WHERE w.item_id = kept.item_id AND w.waiting AND w.id <> kept.id
+), stored AS (
+    INSERT INTO annotation_label
+        (study_id, task_id, assignment_id, annotator_id, kind, answer, key, supersedes_id, withdrawn, seconds, source,
+         created_at)
+    SELECT kept.study_id, kept.id, kept.assignment_id, %(person)s, kept.kind, %(answer)s::jsonb, %(key)s::uuid,
+        (SELECT max(id) FROM annotation_label l WHERE l.assignment_id = kept.assignment_id), false, %(seconds)s, '{}',
+        now()
+    FROM kept
+    RETURNING id, study_id, task_id, assignment_id, annotator_id, kind, answer::text, created_at
 )
-INSERT INTO annotation_label
-    (study_id, task_id, assignment_id, annotator_id, kind, answer, key, supersedes_id, withdrawn, seconds, source,
-     created_at)
-SELECT kept.study_id, kept.id, kept.assignment_id, %(person)s, kept.kind, %(answer)s::jsonb, %(key)s::uuid,
-    (SELECT max(id) FROM annotation_label l WHERE l.assignment_id = kept.assignment_id), false, %(seconds)s, '{}', now()
-FROM kept
-RETURNING id, study_id, task_id, assignment_id, annotator_id, kind, answer::text, created_at
+SELECT stored.*, kept.overlap, kept.open, kept.done FROM stored, kept
 """
 
 
-def keep(*, task: int, person: int, answer: dict, key: UUID, seconds: float) -> Label | None:
-    """Stores an answer in its place; None when this person has no place (any more)."""
-    rows = _rows(KEEP, task=task, person=person, answer=json.dumps(answer), key=key, seconds=seconds)
-    return _label(rows[0], key) if rows else None
+def keep(*, turn: Claim, answer: dict, key: UUID, seconds: float) -> Label | None:
+    """Stores an answer in its place; None when this person has no place (any more). `turn.task` learns its places."""
+    task, person = turn.task, turn.assignment.annotator_id
+    rows = _rows(KEEP, task=task.pk, person=person, answer=json.dumps(answer), key=key, seconds=seconds)
+    if not rows:
+        return None
+    task.overlap, task.open, task.done = rows[0][8:]
+    label = _label(rows[0][:8], key)
+    label.task = task
+    return label
 
 
 SKIP = """
@@ -287,16 +349,25 @@ def release() -> int:
 
 
 LEFT = f"""
+WITH me AS MATERIALIZED (
+    SELECT s.archived_at IS NOT NULL AS archived, s.consent <> '' AND m.consent_version <> s.consent_version AS unasked,
+        s.pass_bar > 0 AND m.role = 'annotator' AND m.standing <> 'passed' AS qualifies, m.standing
+    FROM annotation_membership m JOIN annotation_study s ON s.id = m.study_id
+    WHERE m.study_id = %(study)s AND m.user_id = %(person)s
+)
 SELECT
     (SELECT count(*) FROM annotation_task t WHERE t.study_id = %(study)s AND t.open > 0 {{of_kind}}
+        AND t.part = CASE WHEN (SELECT qualifies FROM me) THEN 'qualification' ELSE 'queue' END
+        AND (t.person_id IS NULL OR t.person_id = %(person)s)
         AND NOT EXISTS ({HAD.format(task="t.id")})),
     (SELECT min(a.lease_until) FROM annotation_assignment a JOIN annotation_task t ON t.id = a.task_id
-        WHERE a.study_id = %(study)s AND a.state = 'leased' AND a.annotator_id <> %(person)s {{of_kind}}
-        AND NOT EXISTS ({HAD.format(task="t.id")})),
+        WHERE a.study_id = %(study)s AND a.state = 'leased' AND a.annotator_id <> %(person)s AND t.part = 'queue'
+        {{of_kind}} AND NOT EXISTS ({HAD.format(task="t.id")})),
     (SELECT count(*) FROM annotation_assignment a WHERE a.study_id = %(study)s AND a.annotator_id = %(person)s
         AND a.state = 'leased'),
     EXISTS (SELECT FROM annotation_task t WHERE t.study_id = %(study)s),
-    (SELECT archived_at IS NOT NULL FROM annotation_study WHERE id = %(study)s)
+    me.archived, me.unasked, me.qualifies, me.standing
+FROM me
 """
 
 
@@ -309,11 +380,16 @@ class Left:
     held: int
     any_tasks: bool
     archived: bool
+    unasked: bool
+    """They have not agreed to what the study asks them to."""
+    qualifies: bool
+    """They get the qualification, and nothing else until it is passed."""
+    standing: str
 
     @property
     def available(self) -> bool:
         """A claim now should find something."""
-        return self.open > 0 and not self.archived and self.held < MOST_HELD
+        return self.open > 0 and not self.archived and not self.unasked and self.held < MOST_HELD
 
 
 def left(*, study: int, person: int, kind: str | None) -> Left:
@@ -327,27 +403,23 @@ def _rows(statement: str, **values) -> list[tuple]:
         return cursor.fetchall()
 
 
+STUDY_FIELDS = (
+    "id", "name", "guidelines", "interfaces", "overlap", "names_hidden", "created_by_id", "archived_at",
+    "more_people", "wide_spread", "repeat_rate", "pass_bar", "drift_bar",
+)  # fmt: skip
+TASK_FIELDS = ("id", "kind", "candidates", "position", "overlap", "open", "done", "part")
+ITEM_FIELDS = ("id", "context", "position", "external_id", "source")
+
+
 def _claim(row: tuple, person: int, key: UUID | None = None) -> Claim:
-    study = Study(
-        id=row[0], name=row[1], guidelines=row[2], interfaces=json.loads(row[3]), overlap=row[4],
-        names_hidden=row[5], created_by_id=row[6], archived_at=row[7],
-    )  # fmt: skip
-    item = Item(
-        id=row[15], study=study, context=json.loads(row[16]), position=row[17], external_id=row[18],
-        source=json.loads(row[19]),
-    )  # fmt: skip
-    task = Task(
-        id=row[8], study=study, item=item, kind=row[9], candidates=row[10], position=row[11], overlap=row[12],
-        open=row[13], done=row[14],
-    )  # fmt: skip
+    study = Study(**dict(zip(STUDY_FIELDS, row[STUDY:TASK], strict=True)))
+    study.interfaces = json.loads(study.interfaces)
+    item = Item(study=study, **dict(zip(ITEM_FIELDS, row[ITEM:TURN_AT], strict=True)))
+    item.context, item.source = json.loads(item.context), json.loads(item.source)
+    task = Task(study=study, item=item, **dict(zip(TASK_FIELDS, row[TASK:ITEM], strict=True)))
+    turn, state, until, order, candidates, answer, sent_back = row[TURN_AT:CLAIM_COLUMNS]
     assignment = Assignment(
-        id=row[20],
-        study=study,
-        task=task,
-        annotator_id=person,
-        state=row[21],
-        lease_until=row[22],
-        order=row[23],
+        id=turn, study=study, task=task, annotator_id=person, state=state, lease_until=until, order=order
     )
     label = None
     if len(row) > CLAIM_COLUMNS and row[CLAIM_COLUMNS] is not None:
@@ -356,8 +428,9 @@ def _claim(row: tuple, person: int, key: UUID | None = None) -> Claim:
         assignment=assignment,
         task=task,
         item=item,
-        candidates=[Candidate(item=item, **candidate) for candidate in json.loads(row[24])],
-        answer=json.loads(row[25]) if row[25] else None,
+        candidates=[Candidate(item=item, **candidate) for candidate in json.loads(candidates or "[]")],
+        answer=json.loads(answer) if answer else None,
+        sent_back=sent_back or "",
         label=label,
     )
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from datetime import datetime
+from time import sleep
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,11 +19,25 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.timesince import timeuntil
 
-from annotation import queue
+from annotation import gold, policies, queue
+from annotation.consent import reword
 from annotation.errors import Conflict, Invalid
 from annotation.interfaces.registry import interface, read_interfaces, read_options
-from annotation.models import Assignment, Candidate, Item, Label, Membership, Role, Study, Task
+from annotation.models import (
+    Assignment,
+    Candidate,
+    Item,
+    Label,
+    Membership,
+    Part,
+    Policy,
+    Role,
+    Study,
+    Task,
+    Wording,
+)
 from annotation.queue import Claim
+from annotation.rules import RULES, read_rules
 from trainers.records import RANKED
 
 MOST_CLAIMED = 10
@@ -28,7 +45,13 @@ MOST_CLAIMED = 10
 LONGEST_TEXT = 200_000
 MOST_SOURCE = 500_000
 MOST_CANDIDATES = 20
-WORDS = {"name": 200, "guidelines": LONGEST_TEXT, "licence": 200, "consent": LONGEST_TEXT}
+WORDS = {
+    "name": 200,
+    "guidelines": LONGEST_TEXT,
+    "licence": 200,
+    "consent": LONGEST_TEXT,
+    "pay": LONGEST_TEXT,
+}
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -46,33 +69,56 @@ def create_study(
     names_hidden: bool = True,
     licence: str = "",
     consent: str = "",
+    pay: str = "",
+    **given: Any,
 ) -> Study:
-    """A new study; its owner is its first member. Without `interfaces` it compares answers in pairs."""
-    words = _read_words({"name": name, "guidelines": guidelines, "licence": licence, "consent": consent})
+    """A new study; its owner is its first member. Without `interfaces` it compares answers in pairs.
+
+    `given` are rules of its queue and its quality, as in `annotation.rules`.
+    """
+    words = {"name": name, "guidelines": guidelines, "licence": licence, "consent": consent, "pay": pay}
+    words = _read_words(words)
+    for unknown in set(given) - set(RULES):
+        raise Invalid(f"A study has no {unknown}. Its rules: {', '.join(RULES)}.", field=unknown)
     if not 1 <= overlap <= 100:
         raise Invalid(f"Found an overlap of {overlap}; expected 1 to 100 people for a task.", field="overlap")
     with transaction.atomic():
         study = Study.objects.create(
             **words,
+            **read_rules(given),
             interfaces=read_interfaces([{"kind": "pairwise"}] if interfaces is None else interfaces),
             overlap=overlap,
             names_hidden=names_hidden,
             created_by=owner,
         )
+        for field in Wording.Field.values:
+            if words[field]:
+                reword(study=study, field=field, text=words[field], by=owner)
         join_study(study=study, user=owner, role=Role.OWNER)
     return study
 
 
-def change_study(*, study: Study, **changes: Any) -> Study:
-    """Changes what may change once people are at work: its words, and whether names are hidden."""
-    known = (*WORDS, "names_hidden")
+@transaction.atomic
+def change_study(*, study: Study, by=None, **changes: Any) -> Study:
+    """Changes what may change once people are at work: its words, its rules, and whether names are hidden.
+
+    A new guideline or consent text is a new version of it, by whoever wrote it (the study's maker, if not said).
+    """
+    known = (*WORDS, *RULES, "names_hidden")
     for field in changes:
         if field not in known:
             raise Invalid(f"{field} cannot be changed. What can: {', '.join(known)}.", field=field)
-    words = {field: value for field, value in changes.items() if field in WORDS}
-    for field, value in {**changes, **_read_words(words)}.items():
+    words = _read_words({field: value for field, value in changes.items() if field in WORDS})
+    before = {name: getattr(study, name) for name in (*Wording.Field.values, "policy", "stratum")}
+    changes = {**changes, **words, **read_rules(changes)}
+    for field, value in changes.items():
         setattr(study, field, value)
     study.save(update_fields=list(changes))
+    for field in Wording.Field.values:
+        if getattr(study, field) != before[field]:
+            reword(study=study, field=field, text=getattr(study, field), by=by or study.created_by)
+    if (study.policy, study.stratum) != (before["policy"], before["stratum"]):
+        transaction.on_commit(lambda: policies.arrange(study))
     return study
 
 
@@ -96,7 +142,11 @@ def join_study(*, study: Study, user, role: str) -> Membership:
     """Makes someone a member; a member already there takes the role."""
     if role not in Role.values:
         raise Invalid(f"No role called {role!r}. Roles: {', '.join(Role.values)}.", field="role")
-    membership, _ = Membership.objects.update_or_create(study=study, user=user, defaults={"role": role})
+    membership, made = Membership.objects.update_or_create(study=study, user=user, defaults={"role": role})
+    if made and user.simulated:  # a program has nothing to agree to, and its rule is stated
+        membership.standing = Membership.Standing.PASSED
+        membership.consent_version = study.consent_version
+        membership.save(update_fields=["standing", "consent_version"])
     return membership
 
 
@@ -135,6 +185,8 @@ def add_items(*, study: Study, items: Iterable[Mapping[str, Any]]) -> list[Item]
         place_items(study, fresh)
         tasks = [task for item, candidates in fresh for task in tasks_of(study, item, candidates)]
         Task.objects.bulk_create(tasks, batch_size=1000)
+        if study.policy not in (Policy.SEQUENTIAL, *policies.BY_MODELS):
+            policies.arrange(study, [task.pk for task in tasks])
     return [item for item, _ in fresh]
 
 
@@ -280,9 +332,10 @@ def claim_tasks(
         interface(kind)  # an unknown one is an error, not an empty queue
     for _ in range(3):
         claims = queue.claim(study=pk, person=annotator.pk, kind=kind, count=count, besides=besides)
-        # Empty-handed while a place is open: others were taking the rows next to it. They are done by now.
+        # Empty-handed while a place is open: others were taking the rows next to it. They are done in a moment.
         if claims or not queue.left(study=pk, person=annotator.pk, kind=kind).available:
             break
+        sleep(0.02)
     return claims
 
 
@@ -291,12 +344,18 @@ def why_empty(*, study: Study, annotator, kind: str | None = None) -> str:
     left = queue.left(study=study.pk, person=annotator.pk, kind=kind)
     if left.archived:
         return "This study is archived. Its owner can open it again."
+    if left.unasked:
+        return "This study asks you to agree to something first. Read it on the labelling page."
     if not left.any_tasks:
         return "This study has no items yet."
     if left.open and left.held >= queue.MOST_HELD:
         return f"You hold {left.held} tasks, the most there may be. Answer or skip some of them first."
     if left.held:
         return "You hold every task that is left for you."
+    if left.qualifies and left.standing == Membership.Standing.FAILED:
+        return "You did not pass the qualification of this study. A researcher decides whether you may try again."
+    if left.qualifies:
+        return "There is no question of the qualification left for you. A researcher must add some, or let you in."
     if left.held_by_others_until:
         return f"Others hold the rest; some may come back in {timeuntil(left.held_by_others_until) or 'a moment'}."
     return "Done: every task is answered, or was answered by you."
@@ -343,9 +402,7 @@ def submit_label(*, task: Task | int, annotator, answer, key: UUID | str, second
     if isinstance(answer, Mapping):
         answer = interface(turn.task.kind).read(answer, turn)
     try:
-        label = queue.keep(
-            task=pk, person=annotator.pk, answer=answer.to_json(), key=key, seconds=_read_seconds(seconds)
-        )
+        label = queue.keep(turn=turn, answer=answer.to_json(), key=key, seconds=_read_seconds(seconds))
     except IntegrityError:
         raise Conflict("Two requests about this task met. Send yours again.") from None
     if label is None:
@@ -353,7 +410,69 @@ def submit_label(*, task: Task | int, annotator, answer, key: UUID | str, second
         if twin:
             return _same_label(twin, pk, annotator)
         raise _taken(pk, annotator)
+    _follow_up(turn.task, annotator)
     return label
+
+
+def _follow_up(task: Task, annotator) -> None:
+    """What an answer leads to: more people, a question asked again, another standing. Nothing, most of the time."""
+    study = task.study
+    if task.part == Part.QUEUE:
+        if study.more_people and task.overlap == task.done == study.overlap:
+            policies.ask_more(task)
+        if study.repeat_rate and random.random() < study.repeat_rate:
+            gold.repeat_later(task, annotator)
+    elif task.part in (Part.GOLD, Part.QUALIFICATION):
+        gold.update_standing(task, annotator)
+
+
+def past(*, study: Study, annotator, before: int | None = None) -> Claim | None:
+    """The turn at which a person gave the newest of their labels that stands, or the newest with an id below `before`.
+
+    What they said is its `answer`, and the label its `label`. A qualification is not looked back on: its answers are
+    known by then.
+    """
+    labels = Label.objects.current().filter(study=study, annotator=annotator)
+    if before is not None:
+        labels = labels.filter(pk__lt=before)
+    label = labels.exclude(task__part=Part.QUALIFICATION).order_by("-pk").first()
+    if label is None:
+        return None
+    turn = queue.turn(task=label.task_id, person=annotator.pk)
+    return replace(turn, answer=label.answer, label=label) if turn else None
+
+
+@transaction.atomic
+def revise_label(*, task: Task | int, annotator, answer, key: UUID | str, seconds: float = 0.0) -> Label:
+    """A change of mind: a new label that supersedes this person's label of the task. The same key is the same label."""
+    pk = task if isinstance(task, int) else task.pk
+    key = _read_key(key)
+    turn = queue.turn(task=pk, person=annotator.pk, key=key)
+    if turn is None:
+        raise Conflict(
+            "This task was not handed to you. Ask for the next one.", holder=_holder(pk, annotator)
+        )
+    if turn.label:
+        return _same_label(turn.label, pk, annotator)
+    if turn.task.part == Part.QUALIFICATION:
+        raise Conflict("An answer of the qualification stays as it was given.")
+    Task.objects.select_for_update(no_key=True).get(pk=pk)
+    old = Label.objects.current().filter(assignment=turn.assignment).first()
+    if old is None:
+        raise Conflict("You have no answer to this task that stands. Ask for the task, and answer it.")
+    if isinstance(answer, Mapping):
+        answer = interface(turn.task.kind).read(answer, turn)
+    return Label.objects.create(
+        study_id=old.study_id,
+        task_id=pk,
+        assignment_id=old.assignment_id,
+        annotator=annotator,
+        kind=old.kind,
+        answer=answer.to_json(),
+        key=key,
+        supersedes=old,
+        seconds=_read_seconds(seconds),
+    )
 
 
 def _read_key(key: UUID | str) -> UUID:
@@ -471,16 +590,20 @@ PROGRESS = """
 SELECT count(*) FILTER (WHERE l.created_at >= date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'),
        count(*),
        (SELECT count(*) FROM (SELECT FROM annotation_task t WHERE t.study_id = %(study)s AND t.open > 0
-                              LIMIT 1000) t)
+                              AND t.part = 'queue' LIMIT 1000) t)
 FROM annotation_label l
 WHERE l.annotator_id = %(person)s AND l.study_id = %(study)s AND NOT l.withdrawn
   AND NOT EXISTS (SELECT FROM annotation_label later WHERE later.supersedes_id = l.id)
 """
 
 
-def progress(study: Study, user) -> dict[str, int]:
-    """A person's labels today (UTC) and in all, and the tasks still open in the study, counted up to 1,000."""
+def progress(study: Study, user) -> dict[str, Any]:
+    """A person's labels today (UTC) and in all, and the tasks still open in the study, counted up to 1,000.
+
+    `gold` is how many known answers they matched, of how many, where the study shares that; or None.
+    """
     with connection.cursor() as cursor:
         cursor.execute(PROGRESS, {"study": study.pk, "person": user.pk})
         today, total, open_tasks = cursor.fetchone()
-    return {"today": today, "total": total, "open": open_tasks}
+    share = asdict(gold.score(study, user)) if study.share_gold else None
+    return {"today": today, "total": total, "open": open_tasks, "gold": share}
