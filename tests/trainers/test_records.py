@@ -9,12 +9,15 @@ import pytest
 from trainers import records
 from trainers.records import (
     Correction,
+    Critique,
     Demonstration,
     Message,
     Pair,
     Ranking,
     Rating,
     RecordError,
+    Span,
+    StepLabels,
     from_trl,
     parse,
     to_trl,
@@ -28,7 +31,51 @@ ALL = [
     Demonstration("4", CHAT, "Hello!", source={"nested": {"b": 1, "a": [2]}}),
     Ranking("6", CHAT, ("a", "b", "c"), (2, 1, None), 0.5, "ann", {"run": 3}),
     Rating("5", "How?", "So.", {"tone": 3, "right": 1}, {"tone": 7, "right": 2}, 0.5, "ann"),
+    Pair("7", "How?", "So.", "Thus.", criteria={"right": 3, "tone": -1, "wit": 0}),
+    Critique(
+        "8",
+        CHAT,
+        "😀 שלום, so it is.",
+        (Span(2, 6, "Irrelevant"), Span(0, 6, "Wrong-Grounding", "not \u2028 said")),
+        ("the year", "the place"),
+        "short",
+        "So it was.",
+        0.5,
+        "ann",
+        {"run": 3},
+    ),
+    Critique("9", "How?", "So.", ()),
+    StepLabels("10", "1+1?", ("one", "and one", "is 3", "so 3"), (1, 0, -1, None), 2, 0.5, "ann", {"run": 3}),
+    StepLabels("11", "1+1?", ("is 2",), (1,), None),
 ]
+OF_OLD = """
+{"annotator":"ann","chosen":"So.","id":"1","kind":"pair","outcome":"tie","prompt":"How?","reason":"both fine","rejected":"Thus.","source":{"run":3},"strength":2.0,"weight":0.5}
+{"annotator":"","chosen":"Hello!","id":"2","kind":"pair","outcome":"chosen","prompt":[{"content":"Be brief.","role":"system"},{"content":"Hi","role":"user"}],"reason":"","rejected":"What?","source":{},"strength":1.0,"weight":1.0}
+{"annotator":"bob","edited":"здесь","id":"3","kind":"correction","original":"there","prompt":"Где?","source":{},"weight":1.0}
+{"annotator":"","answer":"Hello!","id":"4","kind":"demonstration","prompt":[{"content":"Be brief.","role":"system"},{"content":"Hi","role":"user"}],"source":{"nested":{"a":[2],"b":1}},"weight":1.0}
+{"annotator":"ann","answers":["a","b","c"],"id":"6","kind":"ranking","prompt":[{"content":"Be brief.","role":"system"},{"content":"Hi","role":"user"}],"ranks":[2,1,null],"source":{"run":3},"weight":0.5}
+{"annotator":"ann","answer":"So.","id":"5","kind":"rating","prompt":"How?","scale":{"right":2,"tone":7},"scores":{"right":1,"tone":3},"source":{},"weight":0.5}
+""".strip().split("\n")  # noqa: E501
+"""The first six of ALL, byte for byte as snapshots hold them."""
+
+
+def paired(**change) -> str:
+    row = {"kind": "pair", "id": "1", "prompt": "p", "chosen": "a", "rejected": "b"}
+    return json.dumps({**row, **change})
+
+
+def criticised(*spans, **change) -> str:
+    row = {"kind": "critique", "id": "1", "prompt": "p", "answer": "🙂 so", "spans": list(spans)}
+    return json.dumps({**row, **change})
+
+
+def stretch(start=0, end=1, type="Redundant", **change) -> dict:
+    return {"start": start, "end": end, "type": type, **change}
+
+
+def stepped(**change) -> str:
+    row = {"kind": "step_labels", "id": "1", "prompt": "p", "steps": ["a", "b"], "labels": [1, -1]}
+    return json.dumps({**row, "first_wrong": 1, **change})
 
 
 def rated(**change) -> str:
@@ -111,6 +158,41 @@ def test_a_record_written_and_read_is_the_same_record_with_the_same_bytes(record
         (ranked(ranks=[1, None, None]), "ranks", "found [1, null, null]"),
         (ranked(ranks=[1, 3, 3]), "ranks", "found [1, 3, 3]"),
         (ranked(ranks=[0, 1, 2]), "ranks", "found [0, 1, 2]"),
+        (paired(criteria=[1]), "criteria", "found [1]"),
+        (paired(criteria={"tone": 0.5}), "criteria.tone", "found 0.5"),
+        (paired(criteria={"tone": -4}), "criteria.tone", "found -4"),
+        (paired(annotator=3), "annotator", "found 3"),
+        (paired(source=[]), "source", "found []"),
+        (json.dumps({"kind": "critique", "id": "1", "prompt": "p", "answer": "a"}), "spans", "missing"),
+        (criticised(spans={}), "spans", "found {}"),
+        (criticised([0, 1]), "spans[0]", "found [0, 1]"),
+        (criticised(stretch(), stretch(end=5)), "spans[1].end", "found characters 0 to 5"),
+        (criticised(stretch(-1)), "spans[0].start", "found characters -1 to 1"),
+        (criticised(stretch(2, 2)), "spans[0].end", "found characters 2 to 2"),
+        (criticised(stretch(3, 2)), "spans[0].end", "found characters 3 to 2"),
+        (criticised(stretch(4, 5)), "spans[0].start", "found characters 4 to 5"),
+        (criticised(stretch(True)), "spans[0].start", "found true"),
+        (criticised(stretch(end="1")), "spans[0].end", 'found "1"'),
+        (criticised(stretch(type="")), "spans[0].type", "empty"),
+        (criticised(stretch(type=None)), "spans[0].type", "found nothing"),
+        (criticised(stretch(note=1)), "spans[0].note", "found 1"),
+        (criticised(stretch(tone=1)), "spans[0].tone", "no such field"),
+        (criticised(missing="all"), "missing", 'found "all"'),
+        (criticised(missing=["a", 1]), "missing[1]", "found 1"),
+        (criticised(note=1), "note", "found 1"),
+        (criticised(rewrite=["a"]), "rewrite", 'found ["a"]'),
+        (criticised(answer=1), "answer", "found 1"),
+        (stepped(steps=[]), "steps", "found []"),
+        (stepped(steps="a"), "steps", 'found "a"'),
+        (stepped(steps=["a", 2]), "steps[1]", "found 2"),
+        (stepped(labels=[1]), "labels", "found 1 for 2 steps"),
+        (stepped(labels=[1, 2]), "labels[1]", "found 2"),
+        (stepped(labels=[True, -1]), "labels[0]", "found true"),
+        (stepped(labels=[1.0, -1]), "labels[0]", "found 1.0"),
+        (stepped(first_wrong="1"), "first_wrong", 'found "1"'),
+        (stepped(first_wrong=0), "first_wrong", "found 0"),
+        (stepped(first_wrong=2), "first_wrong", "found 2"),
+        (stepped(labels=[-1, -1]), "first_wrong", "found 1 with the labels [-1, -1]"),
     ],
 )
 def test_what_is_no_record_names_line_field_finding_and_cure(line, field, found):
@@ -120,6 +202,22 @@ def test_what_is_no_record_names_line_field_finding_and_cure(line, field, found)
     assert (error.line, error.field) == (12, field)
     assert found in error.message and error.cure
     assert str(error).startswith("Line 12")
+
+
+@pytest.mark.parametrize(("record", "line"), list(zip(ALL[:6], OF_OLD, strict=True)))
+def test_a_record_of_an_older_file_is_read_and_keeps_its_bytes(record, line):
+    assert parse(line, 1) == record
+    assert records.dumps(parse(line, 1)) == line
+
+
+def test_every_kind_of_record_is_among_those_tried_here():
+    assert {record.kind for record in ALL} == set(records.KINDS)
+
+
+def test_a_span_counts_characters_and_not_the_halves_that_a_browser_counts():
+    critique = parse(criticised(stretch(2, 4)), 1)
+    span = critique.spans[0]
+    assert critique.answer[span.start : span.end] == "so"
 
 
 def test_trls_plain_and_conversational_preferences_are_read():
@@ -210,6 +308,16 @@ def test_what_goes_out_as_trl_comes_back(record):
 def test_a_correction_goes_out_as_a_preference_and_a_tie_not_at_all():
     assert to_trl(ALL[2]) == {"prompt": "Где?", "chosen": "здесь", "rejected": "there"}
     assert to_trl(ALL[0]) is None
+
+
+def test_a_critiques_rewrite_goes_out_once_as_the_correction_written_with_it():
+    critique = next(record for record in ALL if isinstance(record, Critique) and record.rewrite)
+    same = Correction("8-rewrite", critique.prompt, critique.answer, critique.rewrite)
+    assert [to_trl(critique), to_trl(same)["chosen"][0]["content"]] == [None, critique.rewrite]
+
+
+def test_labelled_steps_do_not_go_out_as_trl():
+    assert to_trl(StepLabels("1", "p", ("a",), (1,), None)) is None
 
 
 def test_a_ranking_is_its_pairs_better_over_worse_and_counts_as_its_decisions():

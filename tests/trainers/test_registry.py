@@ -10,6 +10,7 @@ from dataclasses import fields as dataclass_fields
 import pytest
 
 from trainers import registry
+from trainers.records import KINDS
 from trainers.registry import METHODS, ConfigError, fields, read_config
 
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -79,6 +80,11 @@ def test_a_snapshot_lists_the_methods_that_can_learn_from_it():
     assert registry.learns_from({"demonstration": 3}) == ["correction/sft", "online/rloo", "query/random"]
     assert registry.learns_from({"pair": 1, "correction": 0}) == list(METHODS)
     assert registry.learns_from({"pair": 0}) == []
+    assert registry.learns_from({"critique": 3, "step_labels": 3}) == []  # none reads them by themselves
+
+
+def test_what_a_method_reads_is_a_kind_of_record():
+    assert {kind for method in METHODS.values() for kind in method.reads} <= set(KINDS)
 
 
 def test_reading_what_methods_there_are_loads_no_torch():
