@@ -6,6 +6,7 @@ opens on the answer preferred so far; where it does not, on the first answer.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from textwrap import shorten
 from typing import Any
 
 from annotation.errors import Invalid
@@ -17,8 +18,12 @@ key = "edit"
 label = "Rewrite an answer"
 template = "annotation/interfaces/edit.html"
 
+VERSION = 1
 ORDER = "preferred"
 FOLLOWS = ("pairwise",)
+LEAST = 1
+ACTIONS = {"preview": ("v", "show the rewritten answer as it will be read, or what was changed")}
+KEYS = [("Enter", "write, where an answer is to be rewritten"), ("Ctrl Enter", "send the rewritten answer")]
 
 LONGEST_TEXT = 100_000
 
@@ -50,7 +55,9 @@ class Answer:
 
 def tasks(candidates: list[Candidate], options: Options) -> list[list[Candidate]]:
     """One task over all answers of an item (the queue puts the preferred one first), or one for each answer."""
-    return [[candidate] for candidate in candidates] if options.every else [candidates]
+    if options.every:
+        return [[candidate] for candidate in candidates]
+    return [candidates] if candidates else []
 
 
 def show(claim) -> dict:
@@ -71,6 +78,11 @@ def read(post: Mapping[str, Any], claim) -> Answer:
     if text == original.text.replace("\r\n", "\n"):
         raise Invalid("Nothing was changed. Change what could be better, or skip.", field="text")
     return Answer(original.pk, text)
+
+
+def words(answer: dict, order: list[int]) -> str:
+    """What was said, for whoever said it."""
+    return f"rewritten: {shorten(answer['text'], 160, placeholder='…')}"
 
 
 def records(given: Label) -> list[Correction]:

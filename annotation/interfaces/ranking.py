@@ -18,8 +18,15 @@ template = "annotation/interfaces/ranking.html"
 
 ORDER = "random"
 FOLLOWS = ()
+ACTIONS = {"tie": ("=", "the next answer is as good as the last")}
+KEYS = [
+    ("1 … 9", "the next best answer"),
+    ("Backspace", "take the last answer out of the order; the arrows move the one that is focused"),
+    ("Enter", "send the order"),
+]
 
 FEWEST, MOST = RANKED
+LEAST = FEWEST
 PLACES = tuple(enumerate(("1st", "2nd", "3rd", *(f"{n}th" for n in range(4, MOST + 1))), 1))
 
 
@@ -103,6 +110,15 @@ def _place(value: Any, name: str, most: int) -> int | None:
     if isinstance(value, bool) or str(value) not in [str(number) for number in range(1, most + 1)]:
         raise Invalid(f"Found the place {value!r}; expected 1 to {most}, or none.", field=f"ranks.{name}")
     return int(value)
+
+
+def words(answer: dict, order: list[int]) -> str:
+    """What was said, for whoever said it; answers go by their number on the screen."""
+    places: dict[int, list[str]] = {}
+    for candidate, rank in zip(answer["candidates"], answer["ranks"], strict=True):
+        if rank is not None:
+            places.setdefault(rank, []).append(str(order.index(candidate) + 1))
+    return " > ".join(" = ".join(sorted(places[rank])) for rank in sorted(places))
 
 
 def records(given: Label) -> list[Ranking]:

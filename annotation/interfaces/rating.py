@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from annotation.errors import Invalid
+from annotation.interfaces import criteria as shared
 from annotation.interfaces import screen
 from annotation.models import Candidate, Label
 from trainers.records import POINTS, Rating
@@ -20,10 +21,13 @@ template = "annotation/interfaces/rating.html"
 
 ORDER = "random"
 FOLLOWS = ()
+LEAST = 1
+KEYS = [
+    ("1 … 7", "the point of the criterion that is marked"),
+    ("Enter", "send the ratings, where there are several"),
+]
 
 FEWEST_POINTS, MOST_POINTS = POINTS
-MOST_CRITERIA = 12
-LONGEST_NAME, LONGEST_WORDS = 40, 300
 
 
 @dataclass(frozen=True)
@@ -35,34 +39,22 @@ class Criterion:
     anchors: tuple[str, ...]
 
     def __post_init__(self):
-        if not re.fullmatch(rf"\w[\w -]{{0,{LONGEST_NAME - 1}}}", self.name):
-            raise Invalid(
-                f"{self.name!r} cannot name a criterion; expected up to {LONGEST_NAME} letters, digits, spaces, "
-                "hyphens.",
-                field="options.criteria",
-            )
+        shared.check_name(self.name)
         if not FEWEST_POINTS <= len(self.anchors) <= MOST_POINTS:
             raise Invalid(
                 f"{self.name} has {len(self.anchors)} points; expected {FEWEST_POINTS} to {MOST_POINTS}, each "
                 "with its meaning.",
                 field="options.criteria",
             )
-        for words in (self.question, *self.anchors):
-            if not words.strip() or len(words) > LONGEST_WORDS or "\n" in words:
-                raise Invalid(
-                    f"{self.name} has the words {words[:40]!r}; expected one line of 1 to {LONGEST_WORDS} characters.",
-                    field="options.criteria",
-                )
+        shared.check_words(self.name, (self.question, *self.anchors))
 
 
 def read_criteria(value: Any) -> tuple[Criterion, ...]:
     """Criteria from JSON: [{"name", "question", "anchors": ["what 1 means", …]}, …]."""
-    if not isinstance(value, list | tuple) or not 1 <= len(value) <= MOST_CRITERIA:
-        raise Invalid(f"Expected a list of 1 to {MOST_CRITERIA} criteria.", field="options.criteria")
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= shared.MOST:
+        raise Invalid(f"Expected a list of 1 to {shared.MOST} criteria.", field="options.criteria")
     found = tuple(one if isinstance(one, Criterion) else _read_criterion(one) for one in value)
-    names = [one.name for one in found]
-    if len(set(names)) < len(names):
-        raise Invalid("Two criteria have the same name. Name each once.", field="options.criteria")
+    shared.check_each_once(found)
     return found
 
 
@@ -207,6 +199,11 @@ DIGITS = tuple(str(number) for number in range(1, MOST_POINTS + 1))
 def scale_of(options: Options) -> dict[str, int]:
     """How many points each criterion has."""
     return {one.name: len(one.anchors) for one in options.criteria}
+
+
+def words(answer: dict, order: list[int]) -> str:
+    """What was said, for whoever said it."""
+    return ", ".join(f"{name} {score} of {answer['scale'][name]}" for name, score in answer["scores"].items())
 
 
 def records(given: Label) -> list[Rating]:

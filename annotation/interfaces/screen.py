@@ -15,11 +15,18 @@ def context(item: Item) -> dict:
     """
     messages = item.context.get("messages") or [{"role": "user", "content": item.context["prompt"]}]
     return {
-        "turns": [
-            {"role": turn["role"], "text": turn["content"], "html": richtext.render(turn["content"])}
-            for turn in messages
-        ],
+        "turns": [{"role": turn["role"], **shown(turn["content"])} for turn in messages],
         "passages": _passages(item),
+    }
+
+
+def shown(text: str) -> dict:
+    """A text, its safe HTML, and as it was written. `plain`: too long to be rendered, the HTML is as written too."""
+    return {
+        "text": text,
+        "html": richtext.render(text),
+        "written": richtext.written(text),
+        "plain": richtext.is_plain(text),
     }
 
 
@@ -36,8 +43,7 @@ def answers(claim, names: tuple[str, ...]) -> list[dict]:
         {
             "name": name,
             "id": candidate.pk,
-            "text": candidate.text,
-            "html": richtext.render(candidate.text),
+            **shown(candidate.text),
             "policy": "" if hidden else candidate.policy,
         }
         for name, candidate in zip(names, claim.candidates, strict=False)
@@ -60,8 +66,9 @@ def prompt(item: Item) -> Prompt:
 
 
 def record_id(given: Label) -> str:
-    """Sorts by item, so that everything said about one item stands together in a file."""
-    return f"{given.task.item_id:010d}-{given.pk:010d}"
+    """Sorts by item, so that everything said about one item stands together in a file; its verdicts stand last."""
+    number = f"v{given.verdict.pk:09d}" if given.pk is None else f"{given.pk:010d}"
+    return f"{given.task.item_id:010d}-{number}"
 
 
 def weight(given: Label) -> float:

@@ -12,6 +12,12 @@ export function diff(before, after) {
   return join(pieces(words(before), words(after)));
 }
 
+/** The parts, and how many words (not spaces) were taken out and put in, in one pass. */
+export function changes(before, after) {
+  const found = pieces(words(before), words(after));
+  return { parts: join(found), ...counted(found) };
+}
+
 /** Each word of both sides, marked: [{kind, text, before: index or null, after: index or null}]. */
 export function pieces(before, after) {
   let start = 0;
@@ -20,7 +26,8 @@ export function pieces(before, after) {
   while (end < before.length - start && end < after.length - start && before.at(-1 - end) === after.at(-1 - end)) end += 1;
   const found = [];
   for (let i = 0; i < start; i += 1) found.push({ kind: "same", text: before[i], before: i, after: i });
-  for (const [kind, i, j] of myers(before.slice(start, before.length - end), after.slice(start, after.length - end))) {
+  const middle = [before.slice(start, before.length - end), after.slice(start, after.length - end)];
+  for (const [kind, i, j] of myers(...middle) ?? byLines(...middle)) {
     found.push({
       kind,
       text: kind === "added" ? after[start + j] : before[start + i],
@@ -34,13 +41,52 @@ export function pieces(before, after) {
   return found;
 }
 
-/** Myers (1986), greedy. Texts with more than FARTHEST differences share nothing worth showing: all out, all in. */
+const whole = (before, after) => [
+  ...before.map((_, i) => ["removed", i, null]),
+  ...after.map((_, j) => ["added", null, j]),
+];
+
+/** Texts that are far apart: first which lines are the same, then the words within each changed stretch. */
+function byLines(before, after) {
+  const [a, b] = [lines(before), lines(after)];
+  const path = [];
+  let stretch = { before: [], after: [] };
+  const close = () => {
+    const { before: from, after: to } = stretch;
+    const [old, young] = [from.map((i) => before[i]), to.map((j) => after[j])];
+    for (const [kind, i, j] of myers(old, young) ?? whole(old, young)) {
+      path.push([kind, i === null ? null : from[i], j === null ? null : to[j]]);
+    }
+    stretch = { before: [], after: [] };
+  };
+  for (const [kind, i, j] of myers(a.map(({ text }) => text), b.map(({ text }) => text)) ?? whole(a, b)) {
+    if (kind === "same") {
+      close();
+      a[i].places.forEach((place, k) => path.push(["same", place, b[j].places[k]]));
+    } else if (kind === "removed") stretch.before.push(...a[i].places);
+    else stretch.after.push(...b[j].places);
+  }
+  close();
+  return path;
+}
+
+/** Words as lines: [{text, places}], each with the indices of its words. */
+function lines(some) {
+  const found = [];
+  let line = { text: "", places: [] };
+  for (const [place, word] of some.entries()) {
+    line.text += `${word}\u0000`;
+    line.places.push(place);
+    if (!word.includes("\n")) continue;
+    found.push(line);
+    line = { text: "", places: [] };
+  }
+  return line.places.length > 0 ? [...found, line] : found;
+}
+
+/** Myers (1986), greedy; null for texts with more than FARTHEST differences. */
 function myers(before, after) {
-  const whole = () => [
-    ...before.map((_, i) => ["removed", i, null]),
-    ...after.map((_, j) => ["added", null, j]),
-  ];
-  if (before.length === 0 || after.length === 0) return whole();
+  if (before.length === 0 || after.length === 0) return whole(before, after);
   const limit = Math.min(before.length + after.length, FARTHEST);
   const reach = new Int32Array(2 * limit + 3);
   const middle = limit + 1;
@@ -59,7 +105,7 @@ function myers(before, after) {
       if (x >= before.length && y >= after.length) return walkBack(history, before.length, after.length);
     }
   }
-  return whole();
+  return null;
 }
 
 function walkBack(history, x, y) {
@@ -114,7 +160,11 @@ function join(found) {
 
 /** How many words (not spaces) were taken out and put in. */
 export function distance(before, after) {
+  return counted(pieces(words(before), words(after)));
+}
+
+function counted(found) {
   const count = { removed: 0, added: 0, same: 0 };
-  for (const { kind, text } of pieces(words(before), words(after))) if (text.trim()) count[kind] += 1;
+  for (const { kind, text } of found) if (text.trim()) count[kind] += 1;
   return { removed: count.removed, added: count.added };
 }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { diff, distance, pieces, words } from "../../static/js/diff.js";
+import { changes, diff, distance, pieces, words } from "../../static/js/diff.js";
 
 const side = (parts, kinds) => parts.filter((part) => kinds.includes(part.kind)).map((part) => part.text).join("");
 
@@ -72,4 +72,42 @@ test("two books with nothing in common are compared without hanging", () => {
   const parts = diff(book("a"), book("b"));
   assert.ok(performance.now() - before < 2000);
   assert.equal(side(parts, ["same", "added"]), book("b"));
+});
+
+test("texts that are far apart are compared line by line, and within changed lines by words", () => {
+  const before = Array.from({ length: 400 }, (_, i) => `Line ${i} is about old${i} and ancient${i} matters.`);
+  const after = before.map((line, i) => (i % 4 === 0 ? line : line.replace(`old${i}`, `new${i}`).replace(`ancient${i}`, `recent${i}`)));
+  const { parts, removed, added } = changes(before.join("\n"), after.join("\n"));
+  assert.deepEqual({ removed, added }, { removed: 600, added: 600 });
+  assert.equal(side(parts, ["same", "removed"]), before.join("\n"));
+  assert.equal(side(parts, ["same", "added"]), after.join("\n"));
+  assert.ok(side(parts, ["same"]).includes("Line 1 is about "));
+});
+
+test("the parts of long texts give back both, however far apart they are", () => {
+  const next = random(23);
+  const text = () => Array.from({ length: 1500 }, () => `w${Math.floor(next() * 40)}${next() < 0.1 ? "\n" : " "}`).join("");
+  for (let i = 0; i < 5; i += 1) {
+    const [before, after] = [text(), text()];
+    const { parts } = changes(before, after);
+    assert.equal(side(parts, ["same", "removed"]), before);
+    assert.equal(side(parts, ["same", "added"]), after);
+  }
+});
+
+test("a rewrite of twenty kilobytes is compared while one writes", () => {
+  const word = (i) => `word${(i * 7919) % 1000}${i % 12 === 11 ? ".\n" : ""}`;
+  const before = Array.from({ length: 2600 }, (_, i) => word(i)).join(" ");
+  assert.ok(before.length > 20_000);
+  const spot = before.indexOf(" ", 9000);
+  const typed = `${before.slice(0, spot)} and more${before.slice(spot)}`;
+  changes(before, typed);
+  const began = performance.now();
+  for (let i = 0; i < 20; i += 1) changes(before, typed);
+  const each = (performance.now() - began) / 20;
+  assert.ok(each < 40, `${each.toFixed(1)} ms for each key`);
+  const other = Array.from({ length: 2600 }, (_, i) => word(i + 31)).join(" ");
+  const start = performance.now();
+  changes(before, other);
+  assert.ok(performance.now() - start < 1500);
 });

@@ -1,17 +1,15 @@
-// Rewriting an answer: what was changed shows while one writes, and a draft outlives the page.
+// Rewriting an answer: what was changed shows while one writes, and so does how it will look. The room keeps the draft.
 
-import { diff, distance } from "../diff.js";
+import { changes } from "../diff.js";
+import { rendered } from "../preview.js";
 import { foldPrompt } from "./prompt.js";
 
-const DRAFT = "kibitz.draft.";
-const OLD = 14 * 24 * 3600_000;
+// A comparison that takes longer than a frame waits for a pause in the writing.
+const FRAME = 12;
+const PAUSE = 250;
 
-/** Drafts of tasks that went to others long ago are swept away. */
-function sweep() {
-  for (const name of Object.keys(localStorage).filter((one) => one.startsWith(DRAFT))) {
-    if (Date.now() - (JSON.parse(localStorage.getItem(name)).at ?? 0) > OLD) localStorage.removeItem(name);
-  }
-}
+// Whoever looks at the rendered text goes on looking at it, from task to task.
+const settings = { preview: localStorage.getItem("kibitz.preview") === "1" };
 
 function clock(seconds) {
   return `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
@@ -19,26 +17,30 @@ function clock(seconds) {
 
 class EditAnswer extends HTMLElement {
   connectedCallback() {
-    if (this.editor) return;
+    if (!this.editor) this.begin();
+    this.redraw();
+  }
+
+  begin() {
     this.form = this.closest("form");
     this.editor = this.querySelector("textarea");
     this.original = this.querySelector("[data-original]").textContent;
-    this.send = this.form.querySelector(".scale-send .primary");
     this.room = this.closest("label-task");
-    this.draft = `${DRAFT}${this.room.dataset.annotator}.${this.form.dataset.task}`;
     foldPrompt(this.querySelector(".prompt"));
-    sweep();
-    const kept = localStorage.getItem(this.draft);
-    if (kept) this.editor.value = JSON.parse(kept).text;
     this.editor.addEventListener("input", () => this.changed());
-    this.form.addEventListener("submit", () => localStorage.removeItem(this.draft));
+    this.form.addEventListener("kibitz:restored", () => this.redraw());
     this.form.addEventListener("kibitz:shown", (event) => {
       if (event.detail.focus) this.write();
     });
     const write = this.form.querySelector("[data-tool=write]");
-    write.hidden = false;
     write.addEventListener("click", () => this.write());
-    this.redraw();
+    this.preview = this.form.querySelector("[data-tool=preview]");
+    this.preview.addEventListener("click", () => {
+      settings.preview = !settings.preview;
+      localStorage.setItem("kibitz.preview", settings.preview ? "1" : "0");
+      this.redraw();
+    });
+    for (const part of [write, this.preview, this.querySelector(".answer-diff")]) part.hidden = false;
   }
 
   write() {
@@ -46,41 +48,59 @@ class EditAnswer extends HTMLElement {
     this.editor.setSelectionRange(this.editor.value.length, this.editor.value.length);
   }
 
+  /** One redraw a frame, however fast one types; of long texts, one when the writing pauses. */
   changed() {
-    try {
-      localStorage.setItem(this.draft, JSON.stringify({ text: this.editor.value, at: Date.now() }));
-    } catch {
-      this.dispatchEvent(
-        new CustomEvent("kibitz:note", { bubbles: true, detail: "This browser keeps no drafts: send before you leave." }),
-      );
-    }
-    // One redraw a frame, however fast one types.
-    this.drawing ??= requestAnimationFrame(() => {
-      this.drawing = null;
-      this.redraw();
-    });
+    this.check();
+    clearTimeout(this.waiting);
+    if (this.took > FRAME || settings.preview) this.waiting = setTimeout(() => this.redraw(), PAUSE);
+    else this.drawing ??= requestAnimationFrame(() => this.redraw());
   }
 
-  redraw() {
+  check() {
     const text = this.editor.value;
     const same = text === this.original;
     this.editor.setCustomValidity(
       same ? "Nothing was changed. Change what could be better, or skip (Esc, then S)." : text.trim() ? "" : "Write the better answer, or skip (Esc, then S).",
     );
-    const { removed, added } = distance(this.original, text);
-    const time = clock(this.room.current?.clock.seconds() ?? 0);
+    return same;
+  }
+
+  redraw() {
+    cancelAnimationFrame(this.drawing);
+    this.drawing = null;
+    const began = performance.now();
+    const same = this.check();
+    const { parts, removed, added } = changes(this.original, this.editor.value);
+    const time = clock(this.room?.current?.clock.seconds() ?? 0);
     this.querySelector("[data-distance]").textContent = same
       ? "not changed yet"
       : `${removed} ${removed === 1 ? "word" : "words"} out, ${added} in · ${time}`;
-    this.querySelector(".answer-diff").hidden = false;
     this.querySelector("[data-diff]").replaceChildren(
-      ...diff(this.original, text).map((part) => {
+      ...parts.map((part) => {
         if (part.kind === "same") return part.text;
         const mark = document.createElement(part.kind === "added" ? "ins" : "del");
         mark.textContent = part.text;
         return mark;
       }),
     );
+    this.took = performance.now() - began;
+    this.show();
+  }
+
+  /** In the place of the changes, if wanted, the text as it will be read. */
+  async show() {
+    this.preview.setAttribute("aria-pressed", settings.preview);
+    this.querySelector("[data-diff]").hidden = settings.preview;
+    const place = this.querySelector("[data-preview]");
+    place.hidden = !settings.preview;
+    this.querySelector("[data-beside]").textContent = settings.preview ? "As it will be read" : "Changes";
+    const text = this.editor.value;
+    if (!settings.preview || this.previewed === text) return;
+    const html = await rendered(this.dataset.previewUrl, text);
+    if (this.editor.value !== text) return; // written on meanwhile: a newer one is on its way
+    if (html === null) place.textContent = "The server cannot be reached; what you write is kept here.";
+    else place.innerHTML = html; // sanitised by the server
+    this.previewed = html === null ? null : text;
   }
 }
 

@@ -1,35 +1,48 @@
-// Two answers side by side: folding the prompt, scrolling both together, marking where they differ,
-// and on narrow screens jumping between them.
+// Two answers side by side: folding the prompt, scrolling both together, marking where they differ, showing them as
+// they were written, and on narrow screens jumping between them.
 
 import { pieces, words } from "../diff.js";
+import { across, together } from "../linked_scroll.js";
+import { Criteria } from "./pairwise_criteria.js";
 import { foldPrompt } from "./prompt.js";
 
 // A person's way of reading stays from task to task.
-const settings = { linked: localStorage.getItem("kibitz.linked") === "1", diff: false };
+const KEPT = ["linked", "plain"];
+const settings = { diff: false };
+for (const name of KEPT) settings[name] = localStorage.getItem(`kibitz.${name}`) === "1";
 
-/** The words of a rendered text, each with the Range it stands at. */
+/** The words that are seen in a text, each with the place it stands at. A formula counts as one word. */
 function wordsOf(root) {
   const found = [];
-  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  const seen = (node) => !(node.nodeType === Node.ELEMENT_NODE && node.hidden);
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT, (node) => {
+    if (!seen(node) || node.parentElement.closest("math")) return NodeFilter.FILTER_REJECT;
+    return node.nodeType === Node.TEXT_NODE || node.localName === "math" ? NodeFilter.FILTER_ACCEPT : NodeFilter.FILTER_SKIP;
+  });
   while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (node.nodeType === Node.ELEMENT_NODE) {
+      found.push({ word: node.getAttribute("alttext") ?? node.textContent, node, start: 0, end: node.childNodes.length });
+      continue;
+    }
     let offset = 0;
-    for (const word of words(walker.currentNode.data)) {
-      found.push({ word, node: walker.currentNode, start: offset, end: offset + word.length });
+    for (const word of words(node.data)) {
+      if (word.trim()) found.push({ word, node, start: offset, end: offset + word.length });
       offset += word.length;
     }
   }
-  return found.filter(({ word }) => word.trim());
+  return found;
 }
 
 function rangeOf({ node, start, end }) {
-  const range = new StaticRange({ startContainer: node, startOffset: start, endContainer: node, endOffset: end });
-  return range;
+  return new StaticRange({ startContainer: node, startOffset: start, endContainer: node, endOffset: end });
 }
 
 class PairwiseAnswers extends HTMLElement {
   connectedCallback() {
     if (this.texts) {
       this.apply();
+      this.criteria?.start();
       return;
     }
     this.texts = [...this.querySelectorAll(".answer-text")];
@@ -37,6 +50,9 @@ class PairwiseAnswers extends HTMLElement {
     this.tabs = [...this.querySelectorAll("[data-side]")];
     this.places = [null, null];
     foldPrompt(this.querySelector(".prompt"));
+    const decide = this.closest("form").querySelector(".decide");
+    const criteria = decide.querySelector("[data-criteria]");
+    if (criteria) this.criteria = new Criteria(criteria, decide.querySelector(".scale"));
     for (const tool of this.querySelectorAll("[data-tool]")) {
       if (tool.dataset.tool === "diff" && !globalThis.CSS?.highlights) continue;
       tool.hidden = false;
@@ -58,12 +74,17 @@ class PairwiseAnswers extends HTMLElement {
 
   toggle(name) {
     settings[name] = !settings[name];
-    if (name === "linked") localStorage.setItem("kibitz.linked", settings.linked ? "1" : "0");
+    if (KEPT.includes(name)) localStorage.setItem(`kibitz.${name}`, settings[name] ? "1" : "0");
     this.apply();
   }
 
   apply() {
     for (const tool of this.querySelectorAll("[data-tool]")) tool.setAttribute("aria-pressed", settings[tool.dataset.tool]);
+    for (const raw of this.querySelectorAll("[data-plain]")) {
+      raw.hidden = !settings.plain;
+      raw.parentElement.querySelector("[data-rendered]").hidden = settings.plain;
+    }
+    this.blocks = null;
     this.follow(0);
     if (!globalThis.CSS?.highlights) return;
     const only = { removed: [], added: [] };
@@ -78,14 +99,26 @@ class PairwiseAnswers extends HTMLElement {
     CSS.highlights.set("only-b", new Highlight(...only.added));
   }
 
-  /** Linked scroll goes by share of the whole: the longer answer moves faster. */
+  /** Where blocks that belong together begin, in pixels of side 0 and side 1; the ends belong together too. */
+  anchors() {
+    const parts = this.texts.map((text) => [...(text.querySelector(":scope > :not([hidden])")?.children ?? [])]);
+    this.blocks ??= together(...parts.map((some) => some.map((block) => block.textContent.trim())));
+    const ways = this.texts.map((text) => text.scrollHeight - text.clientHeight);
+    const tops = this.texts.map((text) => text.getBoundingClientRect().top - text.scrollTop);
+    const inner = this.blocks
+      .map((pair) => pair.map((index, side) => parts[side][index].getBoundingClientRect().top - tops[side]))
+      .filter((pair) => pair.every((place, side) => place > 0 && place < ways[side]));
+    return [[0, 0], ...inner, ways];
+  }
+
+  /** Linked scroll keeps blocks that belong together beside each other; between them the longer side moves faster. */
   follow(side) {
     if (!settings.linked || this.leading === 1 - side) return;
     const [from, to] = [this.texts[side], this.texts[1 - side]];
-    const way = from.scrollHeight - from.clientHeight;
-    if (way <= 0) return;
+    if (from.scrollHeight <= from.clientHeight) return;
     this.leading = side;
-    to.scrollTop = (from.scrollTop / way) * (to.scrollHeight - to.clientHeight);
+    const anchors = this.anchors().map((pair) => (side === 0 ? pair : [pair[1], pair[0]]));
+    to.scrollTop = across(anchors, from.scrollTop);
     clearTimeout(this.led);
     this.led = setTimeout(() => {
       this.leading = null;

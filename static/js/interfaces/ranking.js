@@ -26,6 +26,7 @@ class RankingAnswers extends HTMLElement {
     this.send = this.form.querySelector(".scale-send .primary");
     this.tie = this.form.querySelector("[data-tie]");
     this.back = this.form.querySelector("[data-back]");
+    this.form.addEventListener("kibitz:restored", () => this.draw());
     foldPrompt(this.querySelector(".prompt"));
     this.classList.add("alive");
     for (const part of [this.querySelector(".order"), this.tie, this.back]) part.hidden = false;

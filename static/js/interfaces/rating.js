@@ -14,7 +14,13 @@ class RatingAnswer extends HTMLElement {
         criterion.addEventListener("click", (event) => this.pressed(event, criterion));
         criterion.addEventListener("change", () => this.count());
       }
+      this.form.addEventListener("kibitz:restored", () => this.begin());
     }
+    this.begin();
+  }
+
+  /** Where one goes on: at the first criterion that is open. */
+  begin() {
     if (this.criteria.length === 0) return;
     this.turnTo(this.open() ?? this.criteria[0]);
     this.count();
