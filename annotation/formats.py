@@ -11,76 +11,22 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import Any, BinaryIO
 
+from annotation.qa_feedback import qa_row
+from annotation.said import Criticism, Judgement, Order, Rewrite, Row, Said, Score, Walk
 from trainers import records
-from trainers.records import Correction, Pair, Ranking, Rating, RecordError
+from trainers.records import Correction, Critique, Pair, Ranking, Rating, RecordError, StepLabels
 
 LONGEST_LINE = 8 * 2**20
 MOST_UNPACKED = 8 * 2**30
 """A gzip file may hold more than is sent; this much is read of one."""
 MOST_CANDIDATES = 20
+ITEM_FACTS = ("licence", "collected_on", "collector", "jurisdiction", "signal", "gold")
+"""What an item of Kibitz JSONL may say of where it comes from, and the answer to it that is known."""
 
-
-@dataclass(frozen=True)
-class Judgement:
-    """Somebody compared two answers, given by their places among the candidates."""
-
-    pair: tuple[int, int]
-    winner: int | None
-    """None where neither is better: then `choice` says whether both are good or both are bad."""
-    choice: str = "chosen"
-    strength: float = 1.0
-    reason: str = ""
-    annotator: str = ""
-    source: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Rewrite:
-    """Somebody wrote a better answer in place of a candidate."""
-
-    candidate: int
-    text: str
-    annotator: str = ""
-    source: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Score:
-    """Somebody judged a candidate by itself, by criterion."""
-
-    candidate: int
-    scores: dict[str, int]
-    scale: dict[str, int]
-    annotator: str = ""
-    source: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Order:
-    """Somebody ranked candidates, given by their places among all; None where one has no rank."""
-
-    candidates: tuple[int, ...]
-    ranks: tuple[int | None, ...]
-    annotator: str = ""
-    source: dict[str, Any] = field(default_factory=dict)
-
-
-Said = Judgement | Rewrite | Score | Order
-Judged = Pair | Correction | Rating | Ranking
+Judged = Pair | Correction | Rating | Ranking | Critique | StepLabels
 """The records that are about answers which are there already."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """An item as `services.add_items` takes it, and what was said about it."""
-
-    line: int
-    item: dict[str, Any]
-    said: list[Said] = field(default_factory=list)
-
 
 Reader = Callable[[BinaryIO], Iterator[Row | RecordError]]
 
@@ -176,7 +122,15 @@ class Group:
         source = {"record": record.id, "line": line}
         if record.weight != 1.0:
             source["weight"] = record.weight
+        if isinstance(record, Critique):
+            self.add_criticism(record, source)
+            return
+        if isinstance(record, StepLabels):
+            self.add_walk(record, source)
+            return
         if isinstance(record, Correction):
+            if self.wrote(record):
+                return
             place = self.place(record.original, record.source.get("original"))
             self.said.append(Rewrite(place, record.edited, record.annotator, source))
             return
@@ -203,6 +157,36 @@ class Group:
                 record.annotator,
                 source,
             )
+        )
+
+    def add_criticism(self, record: Critique, source: dict[str, Any]) -> None:
+        place = self.place(record.answer, record.source.get("answer"))
+        if isinstance(before := record.source.get("imported"), Mapping) and "missing" in before:
+            source["missing"] = before["missing"]
+        self.said.append(
+            Criticism(
+                place, record.spans, record.missing, record.note, record.rewrite, record.annotator, source
+            )
+        )
+
+    def wrote(self, record: Correction) -> bool:
+        """Whether this is the rewrite of a critique that stands here already: said twice, it would count twice."""
+        return any(
+            isinstance(one, Criticism)
+            and (one.annotator, one.rewrite) == (record.annotator, record.edited)
+            and self.item["candidates"][one.candidate]["text"] == record.original
+            for one in self.said
+        )
+
+    def add_walk(self, record: StepLabels, source: dict[str, Any]) -> None:
+        """The steps are the answer: its text is theirs, and it keeps where they were cut."""
+        text = text_of(record.steps)
+        origin = record.source.get("answer")
+        origin = dict(origin) if isinstance(origin, Mapping) else {}
+        kept = origin.get("source") if isinstance(origin.get("source"), Mapping) else {}
+        place = self.place(text, {**origin, "source": {"steps": list(record.steps), **kept}})
+        self.said.append(
+            Walk(place, record.steps, record.labels, cuts_of(record.steps), record.annotator, source)
         )
 
     def place(self, text: str, origin: Any) -> int:
@@ -242,7 +226,23 @@ def texts_of(record: Judged) -> tuple[str, ...]:
         return record.chosen, record.rejected
     if isinstance(record, Ranking):
         return record.answers
-    return (record.answer if isinstance(record, Rating) else record.original,)
+    if isinstance(record, StepLabels):
+        return (text_of(record.steps),)
+    return (record.original if isinstance(record, Correction) else record.answer,)
+
+
+def text_of(steps: tuple[str, ...]) -> str:
+    """Steps as one answer, a blank line between them."""
+    return "\n\n".join(steps)
+
+
+def cuts_of(steps: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    """Where each step begins and ends in that answer."""
+    cuts, start = [], 0
+    for step in steps:
+        cuts.append((start, start + len(step)))
+        start += len(step) + 2
+    return tuple(cuts)
 
 
 def sign(record: Judged) -> tuple:
@@ -285,13 +285,13 @@ def kibitz(file: BinaryIO) -> Iterator[Row | RecordError]:
 
 
 def plain_item(number: int, row: dict[str, Any]) -> Row:
-    unknown = set(row) - {"kind", "id", "prompt", "candidates", "source"}
+    unknown = set(row) - {"kind", "id", "prompt", "candidates", "source", *ITEM_FACTS}
     if unknown:
         raise RecordError(
             number,
             min(unknown),
             "no such field in an item.",
-            "Known fields: id, prompt, candidates, source. Put what is your own under 'source'.",
+            f"Known fields: id, prompt, candidates, source, {', '.join(ITEM_FACTS)}. Put your own under 'source'.",
         )
     prompt = row.get("prompt")
     item = {
@@ -299,6 +299,7 @@ def plain_item(number: int, row: dict[str, Any]) -> Row:
         "candidates": row.get("candidates"),
         "external_id": row.get("id", ""),
         "source": row.get("source"),
+        **{name: row[name] for name in ITEM_FACTS if name in row},
     }
     return Row(number, item)
 
@@ -392,68 +393,9 @@ def table_row(number: int, row: dict[str | None, Any], answers: list[str]) -> Ro
     return Row(number, item, said)
 
 
-# --- questions with four answers, judged in pairs and rewritten (as in FineGrainedRLHF)
-
-VERDICTS = {0: None, 1: 0, 2: 1}
-
-
-def qa_row(number: int, row: dict[str, Any]) -> Row:
-    """`question`, `answers`, `preference` (a verdict for each two: 1, 2, or 0 for a tie), `correction` of the first."""
-    answers = row.get("answers")
-    if not isinstance(answers, list) or len(answers) < 2:
-        raise RecordError(number, "answers", f"found {answers!r}.", "Expected a list of two or more texts.")
-    pairs = list(combinations(range(len(answers)), 2))
-    verdicts = row.get("preference")
-    if not isinstance(verdicts, list) or len(verdicts) != len(pairs):
-        raise RecordError(
-            number,
-            "preference",
-            f"found {verdicts!r}.",
-            f"Expected {len(pairs)} verdicts, one for each two answers.",
-        )
-    said: list[Said] = []
-    for place, (pair, verdict) in enumerate(zip(pairs, verdicts, strict=True)):
-        if isinstance(verdict, bool) or verdict not in VERDICTS:
-            raise RecordError(
-                number,
-                f"preference[{place}]",
-                f"found {verdict!r}.",
-                "Expected 1 (the first is better), 2 (the second is) or 0 (neither is).",
-            )
-        side = VERDICTS[verdict]
-        winner, choice = (None, "tie") if side is None else (pair[side], "chosen")
-        said.append(Judgement(pair, winner, choice, source={"line": number}))
-    correction = row.get("correction") or ""
-    if not isinstance(correction, str):
-        raise RecordError(
-            number, "correction", f"found {correction!r}.", "Expected text, empty where there is none."
-        )
-    if correction.strip() and correction != answers[0]:
-        said.append(Rewrite(0, correction, source={"line": number}))
-    kept = {name: row[name] for name in ("reference", "errors", "missing") if row.get(name)}
-    if row.get("passages"):
-        kept["passages"] = [passage(number, one) for one in row["passages"]]
-    item = {
-        "context": {"prompt": row.get("question")},
-        "candidates": answers,
-        "external_id": row.get("id", ""),
-        "source": kept,
-    }
-    return Row(number, item, said)
-
-
-def passage(number: int, value: Any) -> dict[str, str]:
-    try:
-        return {"title": value["title"], "text": "\n\n".join(value["sentences"])}
-    except (TypeError, KeyError):
-        raise RecordError(
-            number, "passages", f"found {str(value)[:60]!r}.", 'Expected {"title": "…", "sentences": ["…"]}.'
-        ) from None
-
-
 FORMATS: dict[str, tuple[str, Reader]] = {
     "kibitz": ("Kibitz JSONL: records, or items to be labelled", kibitz),
     "trl": ("TRL JSONL: prompt, chosen, rejected; also dialogues as in HH-RLHF", each_row(trl_row)),
     "csv": ("CSV: prompt, and chosen and rejected, or answer_1, answer_2, …", table),
-    "qa_feedback": ("Questions with answers judged in pairs and rewritten", each_row(qa_row)),
+    "qa_feedback": ("Questions with answers judged in pairs, criticised and rewritten", each_row(qa_row)),
 }

@@ -1,4 +1,4 @@
-"""`python -m trainers run SPEC` for a supervisor, `train METHOD …`, `lora` and `merge` for people.
+"""What a worker calls (`run SPEC`, `serve POLICY …`, `score MODEL …`), and people (`train METHOD …`, `lora`, `merge`).
 
 python -m trainers train direct/dpo --snapshot answers/ --policy models/demo --out runs/dpo --lr 1e-5
 python -m trainers lora models/llama models/llama-lora --rank 8
@@ -33,9 +33,21 @@ def main(arguments: list[str]) -> int:
     for one in (lora, merge):
         one.add_argument("policy", type=Path, help="folder of the policy")
         one.add_argument("out", type=Path, help="folder to write")
+    served = commands.add_parser("serve", help="answer requests on standard input, a JSON object a line")
+    served.add_argument("policies", nargs="+", type=Path, metavar="POLICY", help="folder of a policy")
+    served.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    served.add_argument("--threads", type=int, default=1)
+    judged = commands.add_parser("score", help="score the answers on standard input, a JSON object a line")
+    judged.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="folder of a reward model")
+    judged.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    judged.add_argument("--threads", type=int, default=1)
     given = vars(parser.parse_args(arguments))
     if given["command"] == "run":
         return run(given["spec"])
+    if given["command"] == "serve":
+        return serve(given["policies"], given["device"], given["threads"])
+    if given["command"] == "score":
+        return score(given["models"], given["device"], given["threads"])
     return train(given) if given["command"] == "train" else convert(given)
 
 
@@ -71,6 +83,27 @@ def run(path: Path) -> int:
     from trainers import api
 
     return api.execute(spec)
+
+
+def serve(policies: list[Path], device: str, threads: int) -> int:
+    from trainers.sampling import serve as sampling
+
+    try:
+        sampling.serve(policies, device=device, threads=threads)
+    except (OSError, ValueError) as error:  # no policy there
+        print(error, file=sys.stderr)
+    return 1
+
+
+def score(models: list[Path], device: str, threads: int) -> int:
+    from trainers.sampling import score as scoring
+
+    try:
+        scoring.score(models, sys.stdin, sys.stdout, device=device, threads=threads)
+    except (OSError, ValueError, KeyError) as error:  # no model there, or no row
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 def train(given: dict[str, object]) -> int:

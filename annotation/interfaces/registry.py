@@ -16,6 +16,10 @@ INTERFACES: dict[str, str] = {
     "edit": "annotation.interfaces.edit",
     "rating": "annotation.interfaces.rating",
     "ranking": "annotation.interfaces.ranking",
+    "critique": "annotation.interfaces.critique",
+    "steps": "annotation.interfaces.steps",
+    "demonstration": "annotation.interfaces.demonstration",
+    "conversation": "annotation.interfaces.conversation",
 }
 
 
