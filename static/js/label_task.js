@@ -4,36 +4,18 @@
 // Without this file the same page works as a form. With it, the form's submit is taken over: the
 // buttons, their names and values, and their addresses are the ones the server wrote.
 
-import { listen } from "./label_keys.js";
-import { describe, newKey, Outbox } from "./outbox.js";
+import { Drafts } from "./drafts.js";
+import { apply, listen } from "./label_keys.js";
+import { Past } from "./label_past.js";
+import { element, request } from "./label_request.js";
+import { showState } from "./label_state.js";
+import { Told } from "./label_told.js";
+import { newKey, Outbox } from "./outbox.js";
 
 const READY = 3;
 const HEARTBEAT = 60_000;
 const AWAY = 10 * 60_000;
 const REMEMBERED = 50;
-
-function cookie(name) {
-  return document.cookie.match(`(?:^|; )${name}=([^;]*)`)?.[1] ?? "";
-}
-
-/** Sends a form's fields; a redirect (to the login page) comes back as status 0. */
-async function request(url, fields) {
-  const response = await fetch(url, {
-    method: fields ? "POST" : "GET",
-    body: fields && new URLSearchParams(fields),
-    headers: { Accept: "application/json", "X-CSRFToken": cookie("csrftoken") },
-    credentials: "same-origin",
-    redirect: "manual",
-  });
-  const isJson = response.headers.get("Content-Type")?.startsWith("application/json");
-  return { status: response.status, body: isJson ? await response.json() : null };
-}
-
-function element(html) {
-  const holder = document.createElement("template");
-  holder.innerHTML = html;
-  return holder.content.firstElementChild;
-}
 
 /** Counts the seconds that a task was before someone's eyes. */
 class Clock {
@@ -58,22 +40,28 @@ class LabelTask extends HTMLElement {
     if (this.outbox) return;
     this.ready = []; // tasks held for this person, not yet shown
     this.given = []; // what was answered here, newest last, for undo
-    this.current = null; // {id, kind, form, clock}
+    this.current = null; // {id, kind, form, clock}, and the `label` where it is a past answer that is shown
     this.kindBefore = null; // what the last question was, so that a rewrite leads into the next
     this.empty = null; // the server's page for when nothing is left
     this.fetching = null;
     this.fetchAgain = false;
     this.lastSign = Date.now();
+    this.keys = JSON.parse(this.dataset.keys || "{}");
+    this.past = new Past(this);
+    this.told = new Told(this);
+    this.drafts = new Drafts({ owner: this.dataset.annotator, storage: localStorage });
     this.outbox = new Outbox({
       owner: this.dataset.annotator,
       storage: localStorage,
       send: (entry) => request(entry.url, { ...entry.fields, key: entry.key, annotator: this.dataset.annotator }),
       alone: (work) => (navigator.locks ? navigator.locks.request("kibitz.outbox", work) : work()),
     });
-    this.outbox.changed = () => this.showState();
-    this.outbox.saved = (entry) => {
-      if (!entry.skip) this.dataset.today = Number(this.dataset.today) + 1;
+    this.outbox.changed = () => {
+      this.showState();
+      this.told.check();
     };
+    this.outbox.saved = (entry, body) => this.saved(entry, body);
+    this.drafts.changed = () => this.showState();
 
     this.refusals = document.createElement("section");
     this.refusals.className = "refused";
@@ -84,10 +72,20 @@ class LabelTask extends HTMLElement {
     this.addEventListener("submit", (event) => this.decide(event));
     this.addEventListener("click", (event) => this.click(event), { capture: true });
     this.addEventListener("kibitz:note", (event) => this.note(event.detail));
+    // Whatever an interface does with its fields, it does when the person does one of these.
+    for (const sign of ["input", "change", "click", "keyup", "drop"]) {
+      this.addEventListener(sign, () => this.drafts.touch(this.current));
+    }
+    window.addEventListener("pagehide", () => this.drafts.keep());
     document.addEventListener("submit", (event) => {
-      if (event.target.id !== "undo") return;
+      const work = { undo: () => this.undo(), flag: () => this.remark(event), note: () => this.remark(event) }[event.target.id];
+      if (!work) return;
       event.preventDefault();
-      this.undo();
+      work();
+    });
+    document.addEventListener("kibitz:keys", (event) => {
+      this.keys = event.detail;
+      for (const root of [document, ...this.ready.map((task) => task.form)]) apply(root, this.keys);
     });
     for (const sign of ["keydown", "pointerdown"]) {
       document.addEventListener(sign, () => this.alive(), { passive: true });
@@ -96,15 +94,17 @@ class LabelTask extends HTMLElement {
     window.addEventListener("online", () => this.outbox.flush().then(() => this.fetchMore()));
     window.addEventListener("storage", () => this.showState());
     window.addEventListener("beforeunload", (event) => {
-      if (this.outbox.unstored.size > 0) event.preventDefault();
+      if (this.outbox.unstored.size > 0 || this.drafts.unkept.size > 0) event.preventDefault();
     });
     setInterval(() => this.beat(), HEARTBEAT);
     listen(document);
+    apply(document, this.keys);
 
     const form = this.querySelector("form.task");
     if (!form) this.empty = this.querySelector("[data-nothing]");
     // A task answered here is done, though the server could not know when it wrote this page.
-    if (form && !this.outbox.tasks().includes(Number(form.dataset.task))) this.show(this.taken(form));
+    if (form?.dataset.label) this.past.from = { task: null };
+    if (form && (this.past.from || !this.outbox.tasks().includes(Number(form.dataset.task)))) this.show(this.taken(form));
     else if (form) this.await(form);
     this.showState();
     this.outbox.flush();
@@ -114,12 +114,15 @@ class LabelTask extends HTMLElement {
   // --- what is on the screen
 
   taken(form) {
-    return { id: Number(form.dataset.task), kind: form.dataset.kind, form, clock: new Clock() };
+    apply(form, this.keys);
+    const { task, kind, label } = form.dataset;
+    return { id: Number(task), kind, label, form, clock: new Clock() };
   }
 
   /** Puts a task on the stage; everything it needs is here already. */
   show(task) {
     this.current?.clock.run(false);
+    this.drafts.keep();
     this.current = task;
     const place = this.querySelector("form.task, [data-nothing]");
     if (place !== task.form) {
@@ -131,6 +134,7 @@ class LabelTask extends HTMLElement {
     const focus = this.kindBefore === task.kind;
     this.kindBefore = task.kind;
     task.form.querySelector(".stage")?.focus({ preventScroll: true });
+    if (this.drafts.open(task)) task.form.dispatchEvent(new CustomEvent("kibitz:restored", { bubbles: true }));
     task.form.dispatchEvent(new CustomEvent("kibitz:shown", { bubbles: true, detail: { focus } }));
   }
 
@@ -163,42 +167,16 @@ class LabelTask extends HTMLElement {
   }
 
   showState() {
-    const { state, short, long } = describe(this.outbox);
-    const saved = document.querySelector("[data-saved]");
-    saved.dataset.state = state;
-    saved.title = long;
-    saved.setAttribute("role", state === "warn" || state === "bad" ? "alert" : "status");
-    const dot = document.createElement("span");
-    dot.className = "dot";
-    dot.setAttribute("aria-hidden", "true");
-    saved.replaceChildren(short, dot);
-    document.querySelector("[data-count-today]").textContent =
-      Number(this.dataset.today) + this.outbox.waiting().filter((entry) => !entry.skip).length;
-    this.showRefusals();
+    showState(this);
   }
 
-  showRefusals() {
-    const refused = this.outbox.refused();
-    this.refusals.hidden = refused.length === 0;
-    const list = document.createElement("ul");
-    for (const entry of refused) {
-      const line = element(
-        `<li class="stack tight"><p><strong></strong> <span></span></p><div class="actions">
-          <button type="button" class="small" data-again>Try again</button>
-          <button type="button" class="small danger" data-discard>Give this answer up</button></div></li>`,
-      );
-      line.querySelector("strong").textContent = `Task ${entry.task}, ${entry.words}, was not taken.`;
-      line.querySelector("span").textContent = entry.problem.message;
-      if (entry.fields.text) {
-        const text = document.createElement("pre");
-        text.textContent = entry.fields.text;
-        line.querySelector("p").after(text);
-      }
-      line.querySelector("[data-again]").addEventListener("click", () => this.outbox.tryAgain(entry.key));
-      line.querySelector("[data-discard]").addEventListener("click", () => this.outbox.discard(entry.key));
-      list.append(line);
+  /** The server has it. */
+  saved(entry, body) {
+    if (!entry.skip && !entry.remark) this.drafts.forget(entry.task);
+    if (!entry.skip && !entry.remark && !entry.revised) {
+      for (const name of ["today", "total"]) this.dataset[name] = Number(this.dataset[name]) + 1;
     }
-    this.refusals.replaceChildren(list);
+    this.told.hear(entry, body);
   }
 
   // --- what the person does
@@ -206,42 +184,101 @@ class LabelTask extends HTMLElement {
   click(event) {
     // The second press of a double click would judge the pair that has just appeared.
     if (event.detail > 1 && event.target.closest("button[type=submit], button:not([type])")) event.preventDefault();
+    const steps = event.target.closest("[data-back-from], [data-return]");
+    if (!steps || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    if (steps.matches("[data-return]")) this.past.leave();
+    else this.past.step();
   }
 
   decide(event) {
+    if (!event.target.matches("form.task")) return;
     event.preventDefault();
-    const { form, id, clock } = this.current ?? {};
-    if (event.target !== form) return;
+    const { form, id, clock, label } = this.current ?? {};
+    if (event.target !== form || this.told.open || this.holdsRemark(form)) return;
     const button = event.submitter;
     const fields = Object.fromEntries(new FormData(form, button));
     delete fields.csrfmiddlewaretoken;
     fields.seconds = clock.seconds();
+    const elsewhere = button?.hasAttribute("formaction");
     const entry = {
       key: newKey(),
       task: id,
-      url: (button?.hasAttribute("formaction") ? button : form).getAttribute(
-        button?.hasAttribute("formaction") ? "formaction" : "action",
-      ),
+      url: elsewhere ? button.getAttribute("formaction") : form.getAttribute("action"),
       fields,
-      skip: button?.dataset.key === "s",
+      skip: button?.dataset.action === "skip",
+      revised: Boolean(label),
       words: button?.dataset.words ?? "answered",
     };
-    this.given.push({ task: this.current, key: entry.key, button, words: entry.words });
+    this.given.push({ task: this.current, key: entry.key, button, words: entry.words, revised: entry.revised });
     this.given.splice(0, this.given.length - REMEMBERED);
+    clock.run(false);
+    if (!entry.skip && form.hasAttribute("data-told")) this.told.wait(entry, form);
     this.outbox.add(entry).then(() => this.fetchMore());
+    // A skipped task may come back by an undo, with what was begun.
+    if (!entry.skip && !this.outbox.unstored.has(entry.key)) this.drafts.forget(id);
+    if (this.told.open) return;
+    if (entry.revised) {
+      this.past.leave(`Changed: ${entry.words}.`);
+      return;
+    }
     this.next();
     this.note(`Last: ${entry.words}.`);
+  }
+
+  /** A flag that is written and not sent: whoever answers now would lose it. */
+  holdsRemark(form) {
+    const open = form.querySelector("details.remark[open]");
+    const begun = open?.querySelector("input:checked") ?? [...(open?.querySelectorAll("[type=text]") ?? [])].find((one) => one.value);
+    if (!begun) return false;
+    begun.focus();
+    this.note(`Your ${open.dataset.remark} is not sent yet: Enter sends it, Esc closes it.`);
+    return true;
+  }
+
+  /** Sends a flag or a note beside the task, which stays. */
+  remark(event) {
+    const { form, id } = this.current;
+    const fields = Object.fromEntries(new FormData(event.target, event.submitter));
+    delete fields.csrfmiddlewaretoken;
+    fields.remark_key = newKey();
+    const flag = event.target.id === "flag";
+    const words = flag ? `flagged (${fields.remark_reason.replace("_", " ")})` : "a note";
+    this.outbox.add({
+      key: fields.remark_key,
+      task: id,
+      url: event.submitter.getAttribute("formaction"),
+      fields,
+      remark: true,
+      words,
+    });
+    const panel = form.querySelector(`[data-remark="${event.target.id}"]`);
+    for (const field of panel.querySelectorAll("input:not([type=hidden]), select")) {
+      if (field.matches("[type=radio]")) field.checked = false;
+      else field.value = "";
+    }
+    panel.open = false;
+    this.drafts.keep(this.current);
+    form.querySelector(".stage")?.focus({ preventScroll: true });
+    this.note(flag ? `${words[0].toUpperCase()}${words.slice(1)}. Now answer, or skip.` : "The researchers get your note. Now answer, or skip.");
   }
 
   /** Brings the last task back, in place, with what was chosen marked. */
   async undo() {
     const last = this.given.at(-1);
+    if (last?.revised) {
+      this.given.pop();
+      const back = this.outbox.takeBack(last.key);
+      this.note(back ? "What you had said before stands again." : "That change is saved. Step back to it to change it again.");
+      return;
+    }
     if (last && this.outbox.takeBack(last.key)) {
       this.given.pop();
       this.setAside();
       this.show(last.task);
       for (const cell of last.task.form.querySelectorAll("[aria-pressed][name]")) cell.removeAttribute("aria-pressed");
       if (last.button?.name) last.button.setAttribute("aria-pressed", "true");
+      this.drafts.again(last.task);
       this.note(`Taken back: ${last.words}.`);
       return;
     }
@@ -258,7 +295,9 @@ class LabelTask extends HTMLElement {
         this.note(body?.error?.message ?? "You are signed out. Sign in again in another tab, then undo.");
         return;
       }
-      if (body.progress) this.dataset.today = body.progress.today;
+      for (const name of ["today", "total"]) {
+        if (body.progress) this.dataset[name] = body.progress[name];
+      }
       this.showState();
       if (!body.task) {
         this.note("There is nothing to undo in this study.");
@@ -283,7 +322,8 @@ class LabelTask extends HTMLElement {
   // --- holding the next tasks ready
 
   held() {
-    return [...(this.current ? [this.current.id] : []), ...this.ready.map((task) => task.id)];
+    const now = this.past.from ? this.past.from.task : this.current;
+    return [...(now ? [now.id] : []), ...this.ready.map((task) => task.id)];
   }
 
   /** Leases tasks until enough are ready. One request at a time; what happened meanwhile asks for another look. */

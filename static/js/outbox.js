@@ -1,4 +1,4 @@
-// Answers on their way to the server. An answer is written into the browser's storage before
+// Answers on their way to the server, and remarks beside them. Each is written into the browser's storage before
 // anything else happens, and leaves it only when the server has said that it has it: so a reload, a
 // crash or a cut network loses nothing, and the key made here keeps a retry from counting twice.
 //
@@ -21,6 +21,9 @@ export function newKey() {
   const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
+
+/** Answers and skips do; a change of mind is about a task done before, and a remark leaves the task where it is. */
+const endsTask = (entry) => !entry.revised && !entry.remark;
 
 export class Outbox {
   /**
@@ -79,7 +82,7 @@ export class Outbox {
    * server was writing that page.
    */
   tasks() {
-    return [...this.waiting(), ...this.justSent()].map((entry) => entry.task);
+    return [...this.waiting().filter(endsTask), ...this.justSent()].map((entry) => entry.task);
   }
 
   justSent() {
@@ -100,7 +103,10 @@ export class Outbox {
     }
   }
 
-  /** Keeps an answer: {key, task, url, fields, words}. On the disk when this returns, if the browser allows. */
+  /**
+   * Keeps an answer: {key, task, url, fields, words}, with `skip`, `revised` or `remark` where it is one of these.
+   * On the disk when this returns, if the browser allows.
+   */
   add(entry) {
     this.order = (this.order ?? 0) + 1;
     this.write({ ...entry, at: this.now(), order: this.order, attempts: 0, failures: 0 });
@@ -170,7 +176,7 @@ export class Outbox {
   settle(entry, { status, body }) {
     if (status >= 200 && status < 300) {
       this.forget(entry.key);
-      this.keepSent([...this.justSent(), { task: entry.task, at: this.now() }]);
+      if (endsTask(entry)) this.keepSent([...this.justSent(), { task: entry.task, at: this.now() }]);
       this.trouble = null;
       this.wait = FIRST_WAIT;
       this.saved(entry, body);
@@ -217,39 +223,63 @@ export class Outbox {
   }
 }
 
-/** What the status line says: {state, short, long}. */
-export function describe(outbox) {
-  const waiting = outbox.waiting().length;
-  const refused = outbox.refused().length;
-  const answers = (count) => `${count} ${count === 1 ? "answer" : "answers"}`;
-  if (outbox.unstored.size > 0) {
+/** What the status line says: {state, short, long}. A draft that this browser keeps is safe, and so far all there is. */
+export function describe(outbox, drafts = { unkept: new Set(), pending: null, count: () => 0 }) {
+  const waiting = outbox.waiting();
+  const refused = outbox.refused();
+  const unstored = [...outbox.unstored.values()];
+  if (unstored.length > 0) {
     return {
       state: "bad",
-      short: `${answers(outbox.unstored.size)} in this page alone`,
+      short: `${things(unstored)} in this page alone`,
       long: "This browser stores nothing for this site (full, or forbidden). Keep the page open until all is sent.",
     };
   }
-  if (refused > 0) {
+  if (refused.length > 0) {
     return {
       state: "bad",
-      short: `${answers(refused)} not taken`,
+      short: `${things(refused)} not taken`,
       long: "The server did not take everything. Nothing is lost: see below what to do.",
     };
   }
-  if (waiting === 0) return { state: "good", short: "all saved", long: "The server has every answer you gave." };
-  const are = waiting === 1 ? "is" : "are";
-  const safe = waiting === 1 ? "it is safe in this browser" : "they are safe in this browser";
+  if (drafts.unkept.size > 0) {
+    return {
+      state: "bad",
+      short: "draft not kept",
+      long: "This browser stores nothing for this site (full, or forbidden). What you are writing is in this page alone: send it before you leave.",
+    };
+  }
+  const are = waiting.length === 1 ? "is" : "are";
+  const safe = waiting.length === 1 ? "it is safe in this browser" : "they are safe in this browser";
   const because = {
     offline: "The server cannot be reached. ",
     server: "The server has trouble. ",
     "signed out": "You are signed out, or signed in as someone else. Sign in again in another tab. ",
   };
-  if (outbox.trouble) {
+  if (waiting.length > 0 && outbox.trouble) {
     return {
       state: "warn",
-      short: `${waiting} waiting`,
-      long: `${because[outbox.trouble]}${answers(waiting)} ${are} waiting to be sent; ${safe}.`,
+      short: `${waiting.length} waiting`,
+      long: `${because[outbox.trouble]}${things(waiting)} ${are} waiting to be sent; ${safe}.`,
     };
   }
-  return { state: "busy", short: `saving ${waiting}`, long: `${answers(waiting)} ${are} on the way; ${safe} until then.` };
+  if (waiting.length > 0) {
+    return {
+      state: "busy",
+      short: `saving ${waiting.length}`,
+      long: `${things(waiting)} ${are} on the way; ${safe} until then.`,
+    };
+  }
+  if (drafts.pending) return { state: "busy", short: "keeping…", long: "What you are writing is being kept in this browser." };
+  const count = drafts.count();
+  const begun = count > 0 ? ` ${count} that you have begun ${count === 1 ? "is" : "are"} kept in this browser.` : "";
+  return { state: "good", short: "all saved", long: `The server has every answer you gave.${begun}` };
+}
+
+/** "2 answers and 1 remark". */
+function things(entries) {
+  const remarks = entries.filter((entry) => entry.remark).length;
+  const answers = entries.length - remarks;
+  const said = (count, word) => (count > 0 ? [`${count} ${word}${count === 1 ? "" : "s"}`] : []);
+  return [...said(answers, "answer"), ...said(remarks, "remark")].join(" and ");
 }

@@ -3,9 +3,12 @@
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
+from annotation import keys
 from annotation.models import Membership, Role
 from annotation.services import join_study
 from webapp.accounts.models import Invitation, digest_of
+
+NOT_KEYS = ("csrfmiddlewaretoken", "reset")
 
 
 class NotPossible(Exception):
@@ -61,3 +64,13 @@ def remove_member(*, membership: Membership) -> None:
     if membership.role == Role.OWNER and not owners_but(membership):
         raise NotPossible("A study needs an owner. Make someone else an owner first.")
     membership.delete()
+
+
+@transaction.atomic
+def change_keys(*, user, changes, reset: bool = False) -> None:
+    """Gives a person other keys in the labelling room, or with `reset` those that everybody begins with."""
+    held = get_user_model().objects.select_for_update().get(pk=user.pk)
+    wanted = {name: key for name, key in changes.items() if name not in NOT_KEYS}
+    held.keys = {} if reset else keys.change(held.keys, wanted)
+    held.save(update_fields=["keys"])
+    user.keys = held.keys

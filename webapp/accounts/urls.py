@@ -11,6 +11,7 @@ urlpatterns = [
     path("accounts/enter/<str:token>/", views.enter, name="enter"),
     path("accounts/invitations/<str:token>/", views.invitation, name="invitation"),
     path("accounts/password/", views.password, name="password"),
+    path("accounts/keys/", views.keys, name="keys"),
     path("accounts/tokens/", views.tokens, name="tokens"),
     path("accounts/tokens/<int:pk>/revoke/", views.revoke_token, name="revoke_token"),
     path("studies/<int:pk>/people/", views.people, name="people"),

@@ -5,6 +5,7 @@ from django.contrib.auth import login, update_session_auth_hash
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import PasswordChangeForm, SetPasswordForm
+from django.http import JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -12,7 +13,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
+from annotation import keys as room_keys
 from annotation.access import study_for
+from annotation.errors import Invalid
 from annotation.models import Role
 from webapp.accounts import services
 from webapp.accounts.forms import InvitationForm, NewcomerForm, TokenForm
@@ -88,6 +91,32 @@ def revoke_token(request, pk):
         request, f"The token “{token.name}” is revoked. Programs that use it are refused from now on."
     )
     return redirect("accounts:tokens")
+
+
+@login_required
+@never_cache
+def keys(request):
+    """A person's own keys of the labelling room: shown, changed one or many at a time, and reset."""
+    problem = None
+    if request.method == "POST":
+        try:
+            services.change_keys(user=request.user, changes=request.POST, reset="reset" in request.POST)
+        except Invalid as found:
+            problem = found
+        if request.headers.get("Accept", "").startswith("application/json"):
+            if problem:
+                error = {"code": "invalid", "message": str(problem), "field": problem.field, "details": {}}
+                return JsonResponse({"error": error}, status=422)
+            return JsonResponse({"keys": request.user.keys})
+        if problem is None:
+            messages.success(request, "The keys are saved. An open labelling page has them after a reload.")
+            return redirect("accounts:keys")
+    rows = room_keys.table(request.user.keys)
+    if problem:
+        for row in rows:
+            row["key"] = request.POST.get(row["action"], row["key"])
+            row["problem"] = problem if row["action"] == problem.field else None
+    return render(request, "accounts/keys.html", {"rows": rows}, status=422 if problem else 200)
 
 
 @login_required
