@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from annotation.errors import Conflict, Invalid
 from annotation.models import Assignment, Consent, Item, Label, Membership, Snapshot, Study, Task, Wording
+from annotation.webhooks import tell
 
 LONGEST_REASON = 2_000
 
@@ -63,7 +64,10 @@ def withdraw(membership: Membership) -> list[Snapshot]:
     standing = mine.filter(withdrawn_at=None).update(withdrawn_at=timezone.now())
     if not standing and not mine.exists():
         Consent.objects.create(
-            study_id=held.study_id, user_id=held.user_id, version=held.consent_version, withdrawn_at=timezone.now()
+            study_id=held.study_id,
+            user_id=held.user_id,
+            version=held.consent_version,
+            withdrawn_at=timezone.now(),
         )
     held.consent_version = membership.consent_version = 0
     held.save(update_fields=["consent_version"])
@@ -108,6 +112,11 @@ def withdraw_item(*, item: Item, by, reason: str = "") -> list[Snapshot]:
             state=Assignment.State.EXPIRED, changed_at=timezone.now()
         )
         tasks.update(open=0, waiting=False)
+        tell(
+            item.study_id,
+            "item.withdrawn",
+            {"item": item.pk, "external_id": item.external_id, "reason": reason},
+        )
     item.refresh_from_db()
     return affected(item.study, item=item)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django.http import HttpRequest, StreamingHttpResponse
-from ninja import Field, Router, Schema
+from ninja import Field, Query, Router, Schema
 from ninja.responses import Status as Reply
 
 from annotation import exporters, snapshots
 from annotation.access import snapshot_for, study_for
-from annotation.errors import Invalid
-from annotation.models import Role, Snapshot
+from annotation.exporters import Asked
+from annotation.models import Role, Snapshot, Study
 from trainers.registry import learns_from
 
 router = Router(tags=["snapshots"])
@@ -31,6 +32,7 @@ class SnapshotOut(Schema):
     records: int
     counts: dict[str, int]
     methods: list[str] = Field(description="The training methods that can learn from it.")
+    process: dict[str, Any] = Field(description="How many labels each filter took in and left out.")
     card: str
     created_at: datetime
     parent: int | None = Field(alias="parent_id")
@@ -38,6 +40,32 @@ class SnapshotOut(Schema):
     @staticmethod
     def resolve_methods(snapshot: Snapshot) -> list[str]:
         return learns_from(snapshot.counts)
+
+    @staticmethod
+    def resolve_process(snapshot: Snapshot) -> dict[str, Any]:
+        return {name: value for name, value in snapshot.process.items() if name != "people"}
+
+
+class ExportIn(Schema):
+    """What an export is to hold; nothing set is everything."""
+
+    format: str = Field("kibitz", description=f"One of {', '.join(exporters.FORMATS)}.")
+    ties: str = Field(
+        "drop", description="; ".join(f"{name}: {words}" for name, words in exporters.TIES.items())
+    )
+    kinds: str = Field("", description="Only records of these kinds, divided by commas.")
+    annotators: str = Field("", description="Only what these gave, by the names in the records.")
+    source: str = Field("", description='Only items from here: "import 3", "run 12" or "added here".')
+    since: str = Field("", description="The first day of labelling (UTC), like 2026-01-31.")
+    until: str = Field("", description="The last day of labelling.")
+    agreement: str = Field("", description="Only tasks with at least this share of agreement, 0 to 1.")
+    personal: str = Field(
+        "keep", description="; ".join(f"{name}: {words}" for name, words in exporters.PERSONAL.items())
+    )
+    test: str = Field("", description="The share of prompts set aside for test.")
+    validation: str = Field("", description="The share of prompts set aside for validation.")
+    seed: str = Field("", description="Another seed divides otherwise; the same one always the same.")
+    split: str = Field("", description="Only this part: train, validation or test.")
 
 
 @router.get("/studies/{pk}/snapshots", response=list[SnapshotOut])
@@ -58,13 +86,21 @@ def snapshot(request: HttpRequest, pk: int):
 
 
 @router.get("/snapshots/{pk}/download")
-def download(request: HttpRequest, pk: int, format: str = "kibitz"):
-    """The records as JSON lines, in Kibitz's format or TRL's (without ties, for which TRL has no word)."""
-    frozen = snapshot_for(request.user, pk)
-    if format not in exporters.FORMATS:
-        raise Invalid(
-            f"No format called {format!r}. Known formats: {', '.join(exporters.FORMATS)}.", field="format"
-        )
-    response = StreamingHttpResponse(exporters.stream(frozen, format), content_type="application/jsonl")
-    response["Content-Disposition"] = f'attachment; filename="{exporters.filename(frozen, format)}"'
+def download(request: HttpRequest, pk: int, asked: Query[ExportIn]):
+    """A frozen version as a file, streamed. Refused where an item has no licence."""
+    return file_of(snapshot_for(request.user, pk), exporters.read(asked.dict()))
+
+
+@router.get("/studies/{pk}/export")
+def export(request: HttpRequest, pk: int, asked: Query[ExportIn]):
+    """The labels as they stand now as a file, streamed. Refused where an item has no licence."""
+    return file_of(study_for(request.user, pk, Role.RESEARCHER), exporters.read(asked.dict()))
+
+
+def file_of(source: Snapshot | Study, asked: Asked) -> StreamingHttpResponse:
+    """An export as the body of a response."""
+    response = StreamingHttpResponse(
+        exporters.stream(source, asked), content_type=exporters.format_of(asked.format).media
+    )
+    response["Content-Disposition"] = f'attachment; filename="{exporters.filename(source, asked)}"'
     return response

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from django.http import Http404
+from collections.abc import Mapping
+from typing import Any
 
+from django.http import Http404
+from django.shortcuts import get_object_or_404
+
+from annotation import consent
 from annotation.access import UNKNOWN, membership_for, study_for
-from annotation.models import Role
+from annotation.models import Role, Snapshot, Study
 from webapp.runs.models import Artifact, Loop, Run
 
 # Annotators judge blind: a run page shows which model wrote what.
@@ -33,6 +38,19 @@ def loop_for(user, study_pk: int, role: Role = MAY_WATCH) -> Loop:
     """The study's loop; one that is switched off where none was set up yet."""
     study = study_for(user, study_pk, role)
     return Loop.objects.filter(study=study).first() or Loop(study=study)
+
+
+def withdrawn_from(study: Study, asked: Mapping[str, Any]) -> list[Snapshot]:
+    """The snapshots that hold the item or the person of this study that a request names; 404 for others."""
+    name, given = next(((name, asked[name]) for name in ("item", "person") if asked.get(name)), ("", ""))
+    if not str(given).isdecimal() or len(str(given)) > 18:
+        raise Http404("Say of what: ?item= and its number, or ?person= and the number of a member.")
+    if name == "item":
+        return consent.affected(study, item=get_object_or_404(study.items, pk=int(given)))
+    user = int(given)
+    if not (study.labels.filter(annotator=user) or study.memberships.filter(user=user)):
+        raise Http404("Nobody with this number labelled in this study.")
+    return consent.affected(study, user=user)
 
 
 def _enter(user, study: int | None, owner: int | None, role: Role, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import Count
@@ -10,7 +11,7 @@ from annotation.models import Candidate, Item, Label, Snapshot, Task
 from trainers import registry
 from trainers.metrics import METRICS, PRIMARY
 from webapp.runs.loop import new_labels
-from webapp.runs.models import Artifact, Loop, Run, Series, Status
+from webapp.runs.models import Artifact, Loop, Run, RunInput, Series, Status
 
 KIND_WORDS = {"policy": "Policy", "reward_model": "Reward model", "items": "Proposals", "report": "Report"}
 ROLE_WORDS = {
@@ -52,6 +53,31 @@ def of_run(run: Run) -> dict[str, Any]:
             judged = written.filter(item__tasks__done__gt=0)
             found["judged"] = judged.distinct().count()
     return found
+
+
+def trained_on(snapshots: Iterable[Snapshot]) -> list[dict[str, Any]]:
+    """Every run that learned from one of these snapshots, at whatever remove, with the models it left.
+
+    A run that starts from a model has in it what that model was trained on: `through` says which runs handed it on.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    layer = list(Run.objects.filter(snapshot__in=list(snapshots)).select_related("snapshot"))
+    while layer:
+        for run in layer:
+            found.setdefault(run.pk, {"run": run, "models": [], "through": []})
+        made = Artifact.objects.filter(run__in=[run.pk for run in layer]).order_by("step", "pk")
+        for artifact in made:
+            found[artifact.run_id]["models"].append(artifact)
+        uses = RunInput.objects.filter(artifact__in=made).select_related("run__snapshot", "artifact")
+        layer = []
+        for use in uses.order_by("run", "pk"):
+            if use.run_id not in found:
+                found[use.run_id] = {"run": use.run, "models": [], "through": []}
+                layer.append(use.run)
+            through = found[use.run_id]["through"]
+            if use.artifact.run_id not in through:
+                through.append(use.artifact.run_id)
+    return sorted(found.values(), key=lambda one: -one["run"].pk)
 
 
 def of_loop(loop: Loop) -> dict[str, Any]:
