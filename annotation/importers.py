@@ -1,206 +1,74 @@
-"""Files into a study: all of a file, or nothing of it.
+"""The rows of a file: checked, and stored with what was said about them. `import_jobs.py` does it for a whole file.
 
 A file is read twice. The first reading checks every row and collects what is wrong, with line, field and cure;
-the second stores the rows in one transaction. Neither keeps more than a batch in memory. Judgements and
-rewrites that a file records become labels of the annotator "imported": kept, frozen and never edited, like all.
+the second stores the rows. Neither keeps more than a batch in memory. Judgements and rewrites that a file records
+become labels of the annotator "imported": kept, frozen and never edited, like all.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
-import kombu.exceptions
-import redis.exceptions
-from celery import current_app
-from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import connection, transaction
-from django.db.models.functions import Now
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from annotation.bulk import insert
 from annotation.errors import Conflict, Invalid
-from annotation.formats import FORMATS, Judgement, Order, Rewrite, Row, Said, Score
-from annotation.interfaces import edit, pairwise, ranking, rating
+from annotation.formats import FORMATS
+from annotation.import_gold import check_gold, known
+from annotation.interfaces import critique, edit, pairwise, ranking, rating, steps
 from annotation.models import Assignment, Candidate, ImportJob, Item, Label, Study, Task
-from annotation.services import lock_positions, place_items, read_item, tasks_of
+from annotation.said import Criticism, Judgement, Order, Rewrite, Row, Said, Score, Walk
+from annotation.services import place_items, read_item, tasks_of
 from trainers.records import RecordError
 
-log = logging.getLogger(__name__)
-
-BATCH = 250
+BATCH = 500
 MOST_ERRORS = 20
 """A file with more errors than this has one cause: reading on would only repeat it."""
-UNDER_WAY = (ImportJob.Status.WAITING, ImportJob.Status.CHECKING, ImportJob.Status.STORING)
 IMPORTED = "imported"
-COUNTED = {Judgement: "comparisons", Rewrite: "rewrites", Score: "ratings", Order: "rankings"}
-LOCK = 0x1B17  # the first half of the advisory lock of an import
+COUNTED = {
+    Judgement: "comparisons",
+    Rewrite: "rewrites",
+    Score: "ratings",
+    Order: "rankings",
+    Criticism: "critiques",
+    Walk: "step judgements",
+}
+KIND_OF = {Rewrite: edit.key, Score: rating.key, Criticism: critique.key, Walk: steps.key}
+"""The interface that asks what was said about one answer."""
 
 
-# --- asking for an import
+class Refused(Exception):
+    """The file, or something in it, is wrong; the errors say what, where, and how to mend it."""
+
+    def __init__(self, errors: list[RecordError]):
+        super().__init__(f"{len(errors)} errors")
+        self.errors = errors
 
 
-def receive(
-    *, study: Study, by, chunks: Iterable[bytes], filename: str, format: str, licence: str = ""
-) -> ImportJob:
-    """Keeps an uploaded file, and has a worker import it."""
-    check_format(format)
-    settings.UPLOADS.mkdir(parents=True, exist_ok=True)
-    path = settings.UPLOADS / uuid4().hex
-    size = 0
-    try:
-        with path.open("wb") as file:
-            for chunk in chunks:
-                size += len(chunk)
-                if size > settings.KIBITZ_UPLOAD_BYTES:
-                    raise Invalid(
-                        f"The file is larger than {settings.KIBITZ_UPLOAD_BYTES // 2**20} MiB. Split it, pack it "
-                        "with gzip, or set KIBITZ_UPLOAD_MB.",
-                        field="file",
-                    )
-                file.write(chunk)
-        job = ImportJob.objects.create(
-            study=study,
-            format=format,
-            filename=filename[:200],
-            path=str(path),
-            licence=licence[:200],
-            created_by=by,
-        )
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    transaction.on_commit(lambda: send(job))
-    return job
-
-
-def check_format(format: str) -> None:
-    if format not in FORMATS:
-        raise Invalid(f"No format called {format!r}. Known formats: {', '.join(FORMATS)}.", field="format")
-
-
-def send(job: ImportJob) -> None:
-    """Wakes a worker. May be lost or come twice: whoever holds the import's lock does it."""
-    ImportJob.objects.filter(pk=job.pk).update(sent_at=Now())
-    try:
-        current_app.send_task("annotation.import", [job.pk], retry=False)
-    except (kombu.exceptions.KombuError, redis.exceptions.RedisError, OSError) as problem:
-        log.warning("The broker did not take import %s (%s). The sweep sends it again.", job.pk, problem)
-
-
-def resend(after: timedelta = timedelta(seconds=30)) -> int:
-    """Sends again what no worker finished: the message was lost, or the worker died. Returns how many."""
-    forgotten = list(
-        ImportJob.objects.exclude(path="").filter(status__in=UNDER_WAY, sent_at__lt=Now() - after)
-    )
-    for job in forgotten:
-        send(job)
-    return len(forgotten)
-
-
-# --- doing it
-
-
-def run(job_pk: int) -> None:
-    """Imports an uploaded file, unless it is done or somebody is at it; then forgets the file."""
-    job = ImportJob.objects.get(pk=job_pk)
-    with _only_one(job) as mine:
-        job.refresh_from_db()
-        if mine and job.status in UNDER_WAY:
-            import_file(job, Path(job.path))
-            Path(job.path).unlink(missing_ok=True)
-
-
-@contextmanager
-def _only_one(job: ImportJob) -> Iterator[bool]:
-    """A lock that PostgreSQL drops when its holder dies, so that a dead worker's import can be taken up."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCK, job.pk])
-        (mine,) = cursor.fetchone()
-        try:
-            yield mine
-        finally:
-            if mine:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [LOCK, job.pk])
-
-
-def import_file(job: ImportJob, path: Path) -> ImportJob:
-    """Checks a file and stores it; the job then says what came in, or what was wrong and that nothing came in."""
-    progress = Progress(job)
-    try:
-        job.digest = _digest(path)
-        job.errors, job.total = _check(job, path, progress)
-        if not job.errors:
-            with transaction.atomic():
-                job.counts = _store(job, path, progress)
-        job.done = 0 if job.errors else job.total
-        job.status = ImportJob.Status.FAILED if job.errors else ImportJob.Status.FINISHED
-    except Exception as problem:
-        log.exception("Import %s failed.", job.pk)
-        job.status, job.done = ImportJob.Status.FAILED, 0
-        job.errors = [
-            _error(RecordError(0, "", f"{type(problem).__name__}: {problem}", "Nothing was stored."))
-        ]
-    finally:
-        progress.close()
-    job.finished_at = timezone.now()
-    job.save(update_fields=["digest", "errors", "total", "counts", "done", "status", "finished_at"])
-    return job
-
-
-class Progress:
-    """Says how far an import is, on a connection of its own: the import's own transaction shows nothing until done."""
-
-    def __init__(self, job: ImportJob):
-        self.job = job.pk
-        self.connection = connection.copy()
-
-    def say(self, status: str, done: int) -> None:
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                "UPDATE annotation_importjob SET status = %s, done = %s WHERE id = %s",
-                [status, done, self.job],
-            )
-
-    def close(self) -> None:
-        self.connection.close()
-
-
-def _digest(path: Path) -> str:
+def rows_of(format: str, path: Path) -> Iterator[Row | RecordError]:
+    _, reader = FORMATS[format]
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        yield from reader(file)
 
 
 def _batches(format: str, path: Path) -> Iterator[list[Row | RecordError]]:
-    _, reader = FORMATS[format]
-    with path.open("rb") as file:
-        rows = reader(file)
-        while batch := list(islice(rows, BATCH)):
-            yield batch
+    rows = rows_of(format, path)
+    while batch := list(islice(rows, BATCH)):
+        yield batch
 
 
 # --- the first reading
 
 
-def _check(job: ImportJob, path: Path, progress: Progress) -> tuple[list[dict], int]:
-    """Everything that is wrong with a file (the first of it, if it is much), and how many rows it has."""
-    before = ImportJob.objects.filter(
-        study=job.study, digest=job.digest, status=ImportJob.Status.FINISHED
-    ).first()
-    if before:
-        return [
-            _error(
-                RecordError(0, "", f"this file was imported already (import {before.pk}).", "Nothing to do.")
-            )
-        ], 0
+def check(job: ImportJob, path: Path) -> Iterator[int]:
+    """How many rows are checked, a batch at a time. Refused with what is wrong (the first of it, if it is much)."""
     errors: list[RecordError] = []
     ids: dict[int, int] = {}  # the hash of an external id -> its line
     total = 0
@@ -214,18 +82,21 @@ def _check(job: ImportJob, path: Path, progress: Progress) -> tuple[list[dict], 
                 _check_id(row, ids)
             except RecordError as problem:
                 errors.append(problem)
-        errors += _known_ids(job.study, [row for row in batch if isinstance(row, Row)])
+        errors += known_ids(job.study, [row for row in batch if isinstance(row, Row)])
         if len(errors) >= MOST_ERRORS:
             break
-        progress.say(ImportJob.Status.CHECKING, total)
+        yield total
     if not total and not errors:
         errors.append(RecordError(1, "", "the file holds no rows.", "Check that it is the right file."))
-    return [_error(problem) for problem in sorted(errors, key=lambda one: one.line)[:MOST_ERRORS]], total
+    if errors:
+        raise Refused(sorted(errors, key=lambda one: one.line)[:MOST_ERRORS])
 
 
 def _check_row(study: Study, row: Row) -> None:
     try:
         read_item(study, row.item, judged=bool(row.said))
+        if row.item.get("gold") is not None:
+            check_gold(study, row.item["gold"], len(row.item["candidates"]))
         for said in row.said:
             _answer(said, list(range(len(row.item["candidates"]))))
             if isinstance(said, Score):
@@ -251,7 +122,7 @@ def _check_id(row: Row, ids: dict[int, int]) -> None:
         )
 
 
-def _known_ids(study: Study, rows: list[Row]) -> list[RecordError]:
+def known_ids(study: Study, rows: list[Row]) -> list[RecordError]:
     lines = {row.item["external_id"]: row.line for row in rows if isinstance(row.item["external_id"], str)}
     lines.pop("", None)
     known = study.items.filter(external_id__in=lines).values_list("external_id", flat=True)
@@ -263,42 +134,48 @@ def _known_ids(study: Study, rows: list[Row]) -> list[RecordError]:
     ]
 
 
-def _error(problem: RecordError) -> dict:
-    return {"line": problem.line, "field": problem.field, "message": problem.message, "cure": problem.cure}
-
-
 # --- the second reading
 
 
-def _store(job: ImportJob, path: Path, progress: Progress) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    people = People()
-    lock_positions(job.study)
-    for batch in _batches(job.format, path):
-        _store_batch(job, batch, people)
-        counts["items"] += len(batch)
-        counts.update(COUNTED[type(said)] for row in batch for said in row.said)
-        progress.say(ImportJob.Status.STORING, counts["items"])
-    return dict(counts)
-
-
-def _store_batch(job: ImportJob, rows: list[Row], people: People) -> None:
+def store_batch(job: ImportJob, rows: list[Row], people: People) -> None:
+    """Stores rows as items on their way: nobody is asked about them until the import is finished."""
+    if taken := known_ids(job.study, rows):  # by somebody who added the same meanwhile
+        raise Refused(taken)
     items = [read_item(job.study, row.item, judged=bool(row.said)) for row in rows]
     for item, _ in items:
         item.source["import"] = job.pk
+        item.upload_id = job.pk
+        item.licence = item.licence or job.licence
     place_items(job.study, items)
     asked = [
         Asked(job, item, candidates).hear(row.said, people)
         for row, (item, candidates) in zip(rows, items, strict=True)
     ]
-    Task.objects.bulk_create([task for one in asked for task in one.tasks], batch_size=1000)
+    golds = [
+        known(row.item["gold"], one.tasks, one.keys, by=job.created_by)
+        for row, one in zip(rows, asked, strict=True)
+        if row.item.get("gold") is not None
+    ]
+    tasks = [task for one in asked for task in one.tasks]
+    for task in tasks:
+        task.open = 0
+    insert(tasks)
+    for one in golds:
+        one.task_id = one.task.pk
+    insert(golds)
     labels = [label for one in asked for label in one.labels]
     for label in labels:
         label.assignment.task_id = label.task_id = label.task.pk
-    Assignment.objects.bulk_create([label.assignment for label in labels], batch_size=1000)
+    insert([label.assignment for label in labels])
     for label in labels:
         label.assignment_id = label.assignment.pk
-    Label.objects.bulk_create(labels, batch_size=1000)
+    insert(labels)
+
+
+def counted(rows: list[Row]) -> Counter[str]:
+    """How many items, and what was said about them."""
+    said = Counter(COUNTED[type(one)] for row in rows for one in row.said)
+    return Counter({"items": len(rows)}) + said
 
 
 class Asked:
@@ -330,7 +207,7 @@ class Asked:
         elif isinstance(said, Order):
             kind, about = ranking.key, [self.keys[place] for place in sorted(said.candidates)]
         else:
-            kind, about = (rating if isinstance(said, Score) else edit).key, [self.keys[said.candidate]]
+            kind, about = KIND_OF[type(said)], [self.keys[said.candidate]]
         task = self._task(kind, person, about)
         turn = Assignment(
             study=self.job.study,
@@ -372,8 +249,19 @@ class Asked:
         return made
 
 
-def _answer(said: Said, keys: list[int]) -> pairwise.Answer | edit.Answer | rating.Answer | ranking.Answer:
+Answer = pairwise.Answer | edit.Answer | rating.Answer | ranking.Answer | critique.Answer | steps.Answer
+
+
+def _answer(said: Said, keys: list[int]) -> Answer:
     """What was said, about the candidates with these keys."""
+    if isinstance(said, Criticism):
+        words = {"missing": list(said.missing), "note": said.note, "rewrite": said.rewrite}
+        fine = not (said.spans or any(words.values()))
+        return critique.Answer.of(keys[said.candidate], list(said.spans), **words, fine=fine)
+    if isinstance(said, Walk):
+        trace = steps.Trace(tuple(steps.Step(text) for text in said.steps), said.cuts)
+        cuts = [list(cut) for cut in said.cuts]
+        return steps.Answer(keys[said.candidate], list(said.labels), trace.digest, cuts)
     if isinstance(said, Score):
         return rating.Answer(keys[said.candidate], said.scores, said.scale)
     if isinstance(said, Order):
@@ -409,7 +297,13 @@ class People:
         users = get_user_model().objects
         account = users.filter(username__iexact=username).first()
         if account is None:
-            return users.create_user(username=username, password=None, is_active=False, source=IMPORTED)
+            try:
+                with transaction.atomic():
+                    return users.create_user(
+                        username=username, password=None, is_active=False, source=IMPORTED
+                    )
+            except IntegrityError:  # another import named them just now
+                account = users.get(username__iexact=username)
         if account.source != IMPORTED:
             raise Conflict(
                 f"{username!r} is the account of a person, who did not give these labels. Rename it."

@@ -10,7 +10,7 @@ from ninja import Field, File, Form, Router, Schema
 from ninja.files import UploadedFile
 from ninja.responses import Status as Reply
 
-from annotation import importers, services
+from annotation import import_jobs, services
 from annotation.access import import_for, study_for
 from annotation.models import ImportJob, Role
 
@@ -54,13 +54,14 @@ class ImportOut(Schema):
     counts: dict[str, int]
     errors: list[dict[str, Any]]
     created_at: datetime
+    cancel_asked: bool
     finished_at: datetime | None
 
 
 @router.get("/studies/{pk}/items", response=list[ItemOut])
 def items(request: HttpRequest, pk: int, after: int = -1, limit: int = 50):
     """The items in their order; `after` (a position) goes on from the last page."""
-    rows = study_for(request.user, pk, Role.REVIEWER).items.filter(position__gt=after)
+    rows = study_for(request.user, pk, Role.REVIEWER).items.filter(upload=None, position__gt=after)
     return rows.prefetch_related("candidates")[: max(1, min(limit, MOST_ROWS))]
 
 
@@ -80,7 +81,7 @@ def upload(
     licence: Form[str] = "",
 ):
     """Takes a file and has a worker import it: all of it, or nothing. Ask `/imports/{pk}` how far it is."""
-    job = importers.receive(
+    job = import_jobs.receive(
         study=study_for(request.user, pk, Role.RESEARCHER),
         by=request.user,
         chunks=file.chunks(),
@@ -100,3 +101,9 @@ def imports(request: HttpRequest, pk: int):
 def import_job(request: HttpRequest, pk: int):
     """How far an import is; its errors name line, field and cure."""
     return import_for(request.user, pk)
+
+
+@router.post("/imports/{pk}/cancel", response=ImportOut)
+def cancel_import(request: HttpRequest, pk: int):
+    """Stops an import within a batch and removes what it stored; 409 where it is over already."""
+    return import_jobs.cancel(import_for(request.user, pk))

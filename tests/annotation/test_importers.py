@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from annotation import exporters, importers, services, snapshots
+from annotation import exporters, import_jobs, importers, services, snapshots
 from annotation.errors import Invalid
 from annotation.models import Assignment, Candidate, ImportJob, Item, Label, Study, Task
 from tests.annotation import studies
@@ -36,7 +36,7 @@ def bring(tmp_path):
         job = ImportJob.objects.create(
             study=study, format=format, filename=path.name, created_by=study.created_by
         )
-        importers.import_file(job, path)
+        import_jobs.import_file(job, path)
         return ImportJob.objects.get(pk=job.pk)
 
     return run
@@ -186,7 +186,7 @@ def test_the_same_id_twice_and_the_same_file_twice_are_errors(bring):
 
 def test_a_failure_while_storing_leaves_nothing(bring, monkeypatch):
     study = studies.study(items=0)
-    store = importers._store_batch
+    store = importers.store_batch
     calls = []
 
     def fail_later(*args):
@@ -195,7 +195,7 @@ def test_a_failure_while_storing_leaves_nothing(bring, monkeypatch):
             raise OSError("the disk is full")
         store(*args)
 
-    monkeypatch.setattr(importers, "_store_batch", fail_later)
+    monkeypatch.setattr(importers, "store_batch", fail_later)
     job = bring(study, "trl", *[{**PAIR, "prompt": str(n)} for n in range(importers.BATCH + 1)])
     assert job.status == "failed" and "the disk is full" in job.errors[0]["message"]
     nothing_is_left(study)
@@ -490,7 +490,7 @@ def uploaded(monkeypatch):
     """Receives bytes as an upload; what was sent to workers is in `uploaded.sent`."""
 
     def receive(study, content: bytes, format="trl") -> ImportJob:
-        return importers.receive(
+        return import_jobs.receive(
             study=study,
             by=study.created_by,
             chunks=[content[:5], content[5:]],
@@ -500,7 +500,7 @@ def uploaded(monkeypatch):
 
     receive.sent = []
     monkeypatch.setattr(
-        importers.current_app, "send_task", lambda name, args, **_: receive.sent.append((name, args))
+        import_jobs.current_app, "send_task", lambda name, args, **_: receive.sent.append((name, args))
     )
     return receive
 
@@ -514,7 +514,7 @@ def test_an_upload_is_sent_by_name_on_commit_imported_once_and_forgotten(
         assert not uploaded.sent
     assert uploaded.sent == [("annotation.import", [job.pk])]
     for _ in range(2):  # a message may come twice
-        importers.run(job.pk)
+        import_jobs.run(job.pk)
     job.refresh_from_db()
     assert (job.status, Item.objects.count()) == ("finished", 1)
     assert not list(settings.UPLOADS.iterdir())
@@ -529,52 +529,26 @@ def test_an_upload_that_is_too_large_leaves_no_file(uploaded, settings):
 
 def test_what_a_worker_dropped_is_sent_again(uploaded, settings):
     job = uploaded(studies.study(items=0), json.dumps(PAIR).encode())
-    assert importers.resend() == 0
+    assert import_jobs.resend() == 0
     ImportJob.objects.update(sent_at="2020-01-01T00:00:00Z", status="storing")
-    assert importers.resend() == 1
+    assert import_jobs.resend() == 1
     assert uploaded.sent == [("annotation.import", [job.pk])]
-    importers.run(job.pk)
+    import_jobs.run(job.pk)
     ImportJob.objects.update(sent_at="2020-01-01T00:00:00Z")
-    assert importers.resend() == 0
+    assert import_jobs.resend() == 0
 
 
 def test_a_broker_that_is_away_costs_no_upload(monkeypatch):
     def away(*_, **__):
         raise OSError("connection refused")
 
-    monkeypatch.setattr(importers.current_app, "send_task", away)
+    monkeypatch.setattr(import_jobs.current_app, "send_task", away)
     study = studies.study(items=0)
     job = ImportJob.objects.create(
         study=study, format="trl", filename="a", path="/x", created_by=study.created_by
     )
-    importers.send(job)
+    import_jobs.send(job)
     assert ImportJob.objects.get().status == "waiting"
-
-
-@pytest.mark.django_db(transaction=True)
-def test_progress_is_seen_while_the_import_is_under_way_and_its_rows_are_not(bring, monkeypatch):
-    study = studies.study(items=0)
-    seen = []
-    say = importers.Progress.say
-
-    def look(progress, status, done):
-        say(progress, status, done)
-        with progress.connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT status, done, (SELECT count(*) FROM annotation_item) FROM annotation_importjob"
-            )
-            seen.append(cursor.fetchone())
-
-    monkeypatch.setattr(importers.Progress, "say", look)
-    rows = [{**PAIR, "prompt": str(n)} for n in range(importers.BATCH + 10)]
-    job = bring(study, "trl", *rows)
-    assert (job.status, job.done, job.total) == ("finished", len(rows), len(rows))
-    assert seen == [
-        ("checking", importers.BATCH, 0),
-        ("checking", len(rows), 0),
-        ("storing", importers.BATCH, 0),
-        ("storing", len(rows), 0),
-    ]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -582,12 +556,12 @@ def test_an_import_that_somebody_is_at_is_left_to_them(uploaded):
     job = uploaded(studies.study(items=0), json.dumps(PAIR).encode())
     other = connection.copy()
     with other.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s, %s)", [importers.LOCK, job.pk])
-        importers.run(job.pk)
+        cursor.execute("SELECT pg_advisory_lock(%s, %s)", [import_jobs.LOCK, job.pk])
+        import_jobs.run(job.pk)
         assert ImportJob.objects.get().status == "waiting"
-        cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [importers.LOCK, job.pk])
+        cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [import_jobs.LOCK, job.pk])
     other.close()
-    importers.run(job.pk)
+    import_jobs.run(job.pk)
     assert ImportJob.objects.get().status == "finished"
 
 
@@ -629,7 +603,7 @@ def test_real_questions_come_in_whole(bring):
     assert (job.counts["items"], job.counts["comparisons"]) == (400, 2400)
     assert 380 <= job.counts["rewrites"] <= 400
     frozen = snapshots.freeze(study=study, by=study.created_by)
-    assert frozen.counts == {"pair": 2400, "correction": job.counts["rewrites"]}
+    assert frozen.counts == {"pair": 2400, "correction": job.counts["rewrites"], "critique": 400}
     assert get_user_model().objects.filter(source="imported").count() == 1
 
 
