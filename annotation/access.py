@@ -2,7 +2,7 @@
 
 from django.http import Http404
 
-from annotation.models import ImportJob, Item, Label, Membership, Role, Snapshot, Study, Task
+from annotation.models import ImportJob, Item, Label, Membership, Remark, Role, Snapshot, Study, Task, Webhook
 
 UNKNOWN = "There is no such {}, or it is not yours to see."
 
@@ -23,20 +23,33 @@ def study_for(user, pk: int, role: Role = Role.ANNOTATOR) -> Study:
     return membership_for(user, pk, role).study
 
 
-def task_for(user, pk: int) -> Task:
-    return _member_row(Task.objects.select_related("study", "item"), user, pk, Role.ANNOTATOR, "task")
+def member_for(user, study_pk: int, username: str) -> Membership:
+    """Another member of a study, for who may change what members may do."""
+    study = study_for(user, study_pk, Role.RESEARCHER)
+    found = study.memberships.select_related("user", "study").filter(user__username__iexact=username).first()
+    if found is None:
+        raise Http404(f"{username!r} is no member of this study.")
+    return found
+
+
+def task_for(user, pk: int, role: Role = Role.ANNOTATOR) -> Task:
+    return _member_row(Task.objects.arrived().select_related("study", "item"), user, pk, role, "task")
 
 
 def item_for(user, pk: int, role: Role = Role.REVIEWER) -> Item:
     """Annotators meet an item through its tasks, where nothing says which model wrote what."""
-    return _member_row(Item.objects.select_related("study"), user, pk, role, "item")
+    return _member_row(Item.objects.filter(upload=None).select_related("study"), user, pk, role, "item")
 
 
 def label_for(user, pk: int) -> Label:
     """Annotators see their own labels, reviewers everybody's."""
-    labels = Label.objects.select_related("study", "task", "annotator")
+    labels = Label.objects.arrived().select_related("study", "task", "annotator")
     own = labels.filter(pk=pk, annotator=user.pk, study__memberships__user=user.pk).first()
     return own or _member_row(labels, user, pk, Role.REVIEWER, "label")
+
+
+def remark_for(user, pk: int) -> Remark:
+    return _member_row(Remark.objects.select_related("study", "task"), user, pk, Role.REVIEWER, "remark")
 
 
 def snapshot_for(user, pk: int, role: Role = Role.REVIEWER) -> Snapshot:
@@ -45,6 +58,10 @@ def snapshot_for(user, pk: int, role: Role = Role.REVIEWER) -> Snapshot:
 
 def import_for(user, pk: int) -> ImportJob:
     return _member_row(ImportJob.objects.select_related("study"), user, pk, Role.RESEARCHER, "import")
+
+
+def webhook_for(user, pk: int) -> Webhook:
+    return _member_row(Webhook.objects.select_related("study"), user, pk, Role.RESEARCHER, "webhook")
 
 
 def _member_row(rows, user, pk: int, role: Role, what: str):

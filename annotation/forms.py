@@ -8,13 +8,20 @@ from typing import Literal, get_args, get_origin
 
 from django import forms
 
+from annotation import exporters
 from annotation.errors import Invalid
 from annotation.formats import FORMATS
 from annotation.interfaces.registry import INTERFACES, interface
+from annotation.models import Policy
+from annotation.snapshots.card import SPDX
+from annotation.webhooks import EVENTS
 
 
 class StudyForm(forms.Form):
     """What may change at any time: the words of a study."""
+
+    licences = SPDX
+    """What the page suggests; any other words will do."""
 
     name = forms.CharField(max_length=200, label="Name")
     guidelines = forms.CharField(
@@ -33,6 +40,7 @@ class StudyForm(forms.Form):
     licence = forms.CharField(
         required=False,
         max_length=200,
+        widget=forms.TextInput(attrs={"list": "licences"}),
         label="Licence of the labels",
         help_text="Goes into the card of each snapshot, e.g. CC-BY-4.0.",
     )
@@ -118,7 +126,15 @@ def option_field(module, option) -> forms.Field:
     help_text = docs(module.Options).get(option.name, "")
     if get_origin(option.type) is Literal:
         choices = [(one, one) for one in get_args(option.type)]
-        return forms.ChoiceField(choices=choices, initial=option.default, label=words, help_text=help_text)
+        return forms.TypedChoiceField(
+            choices=choices,
+            coerce=type(option.default),
+            initial=option.default,
+            label=words,
+            help_text=help_text,
+            required=False,
+            empty_value=None,
+        )
     if option.type is not bool:
         return WrittenOption(module, initial=module.as_text(option.default), label=words, help_text=help_text)
     return forms.BooleanField(required=False, initial=option.default, label=words, help_text=help_text)
@@ -139,6 +155,71 @@ class WrittenOption(forms.CharField):
             raise forms.ValidationError(str(problem)) from None
 
 
+class RulesForm(forms.Form):
+    """What a study sets about its queue and its quality; may change at any time."""
+
+    policy = forms.ChoiceField(
+        choices=Policy.choices,
+        label="Which task comes next",
+        help_text="A model's order is renewed while people label.",
+    )
+    stratum = forms.CharField(
+        required=False,
+        max_length=100,
+        label="Stratum",
+        help_text="The key of an item's source whose values take turns, e.g. topic. Quality is shown by it too.",
+    )
+    more_people = forms.IntegerField(
+        min_value=0,
+        max_value=20,
+        label="Ask so many more",
+        help_text="Where the answers to a task lie far apart, once; 0 asks nobody.",
+    )
+    wide_spread = forms.FloatField(
+        min_value=0,
+        max_value=100,
+        label="Far apart is",
+        help_text="On the scale of the question: a comparison goes from -3 to 3.",
+    )
+    gold_rate = forms.FloatField(
+        min_value=0,
+        max_value=0.5,
+        label="Share of gold",
+        help_text="Of the tasks handed out; 0.05 is one in twenty.",
+    )
+    calibration_rate = forms.FloatField(
+        min_value=0, max_value=0.5, label="Share of calibration", help_text="Tasks that everyone is asked."
+    )
+    repeat_rate = forms.FloatField(
+        min_value=0,
+        max_value=0.5,
+        label="Share of repeats",
+        help_text="The same question to the same person once more, sides swapped: do they agree with themselves?",
+    )
+    share_gold = forms.BooleanField(
+        required=False,
+        label="Show people how often they match the gold",
+        help_text="Never which tasks it was.",
+    )
+    pass_bar = forms.FloatField(
+        min_value=0,
+        max_value=1,
+        label="Bar to pass",
+        help_text="The share of the qualification to get right, e.g. 0.8; 0 lets everyone in.",
+    )
+    drift_bar = forms.FloatField(
+        min_value=0,
+        max_value=1,
+        label="Bar to stay",
+        help_text="Who gets less than this share of their last 20 gold tasks right qualifies anew; 0: never.",
+    )
+    by_reliability = forms.BooleanField(
+        required=False,
+        label="Weigh labels by how reliable whoever gave them is",
+        help_text="In snapshots from now on, as the Quality page estimates it; the losses of reward models use it.",
+    )
+
+
 class ImportForm(forms.Form):
     file = forms.FileField(label="File", help_text="JSONL or CSV in UTF-8; packed with gzip is fine.")
     format = forms.ChoiceField(
@@ -150,3 +231,63 @@ class ImportForm(forms.Form):
         label="Licence of the file",
         help_text="Goes into the card of each snapshot, e.g. CC-BY-4.0.",
     )
+
+
+class WebhookForm(forms.Form):
+    url = forms.CharField(
+        max_length=500,
+        label="Address",
+        help_text="Gets a POST with a signed JSON letter for each event, e.g. https://example.org/kibitz.",
+        widget=forms.URLInput(attrs={"autocomplete": "off"}),
+    )
+    events = forms.MultipleChoiceField(
+        choices=[(name, f"{name}: {words}") for name, words in EVENTS.items()],
+        widget=forms.CheckboxSelectMultiple,
+        label="Tell it when",
+    )
+
+
+class ExportForm(forms.Form):
+    """What an export is to hold; sent by GET, read by `annotation.exporters.read`."""
+
+    format = forms.ChoiceField(
+        choices=[(name, one.label) for name, one in exporters.FORMATS.items()], label="Format"
+    )
+    ties = forms.ChoiceField(
+        required=False, choices=list(exporters.TIES.items()), label="Ties",
+        help_text="For preferences; JSONL of Kibitz and CSV keep ties as they are.",
+    )  # fmt: skip
+    personal = forms.ChoiceField(
+        required=False, choices=list(exporters.PERSONAL.items()), label="Personal data",
+        help_text="Addresses, telephone, card and account numbers. Look for it before you publish.",
+    )  # fmt: skip
+    since = forms.DateField(
+        required=False, widget=forms.DateInput(attrs={"type": "date"}), label="Labelled from"
+    )
+    until = forms.DateField(
+        required=False, widget=forms.DateInput(attrs={"type": "date"}), label="Labelled up to"
+    )
+    agreement = forms.FloatField(
+        required=False, min_value=0, max_value=1, label="Least agreement",
+        help_text="0 to 1, of those who judged the same task. Tasks of one person are left out then.",
+        widget=forms.NumberInput(attrs={"step": "0.05"}),
+    )  # fmt: skip
+    annotators = forms.CharField(
+        required=False, label="Only by", help_text="Names as in the card, divided by commas."
+    )
+    source = forms.CharField(
+        required=False, label="Only items of", help_text="“import 3”, “run 12” or “added here”."
+    )
+    test = forms.FloatField(
+        required=False, min_value=0, max_value=0.9, label="Share for test",
+        help_text="Divided by prompt: no prompt is in two parts.", widget=forms.NumberInput(attrs={"step": "0.05"}),
+    )  # fmt: skip
+    validation = forms.FloatField(
+        required=False, min_value=0, max_value=0.9, label="Share for validation",
+        widget=forms.NumberInput(attrs={"step": "0.05"}),
+    )  # fmt: skip
+    seed = forms.IntegerField(required=False, min_value=0, label="Seed", help_text="0, if not set.")
+    split = forms.ChoiceField(
+        required=False, label="Part",
+        choices=[("", "all"), ("train", "train"), ("validation", "validation"), ("test", "test")],
+    )  # fmt: skip

@@ -48,6 +48,8 @@ def make_gold(*, task: Task, answer: Any, by, reason: str = "", part: str = Part
     if part not in KNOWN:
         raise Invalid(f"Found {part!r}; expected {' or '.join(KNOWN)}.", field="part")
     answer = check_answer(task, answer)
+    if not task.candidates:
+        raise Conflict("What people write or say themselves has no known answer. Choose a task that judges answers.")
     task = Task.objects.select_for_update(no_key=True).get(pk=task.pk)
     if task.person_id or task.part == Part.REPEAT:
         raise Conflict("This task is one person's own. Make gold of the question it repeats.")
@@ -195,7 +197,7 @@ def qualification_of(study: Study, user) -> dict[str, Any]:
 
 def _asked(membership: Membership) -> list[int]:
     """The tasks of the qualification that this person is put to: everyone's, or the second time their own."""
-    tasks = membership.study.tasks.filter(part=Part.QUALIFICATION, gold__isnull=False)
+    tasks = membership.study.tasks.arrived().filter(part=Part.QUALIFICATION, gold__isnull=False)
     own = list(tasks.filter(person=membership.user_id).order_by("-pk").values_list("pk", flat=True))
     if own and membership.standing_at:
         common = tasks.filter(person=None).count()
@@ -239,7 +241,7 @@ def set_standing(*, membership: Membership, standing: str) -> None:
 @transaction.atomic
 def requalify(*, membership: Membership) -> None:
     """Puts somebody to the qualification anew, with tasks of their own, since they have had the others."""
-    common = membership.study.tasks.filter(part=Part.QUALIFICATION, person=None, gold__isnull=False)
+    common = membership.study.tasks.arrived().filter(part=Part.QUALIFICATION, person=None, gold__isnull=False)
     for task in common.select_related("gold"):
         own = _twin(task, Part.QUALIFICATION, person=membership.user)
         Gold.objects.create(

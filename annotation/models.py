@@ -291,6 +291,13 @@ class Candidate(models.Model):
         return f"candidate {self.pk}"
 
 
+class TaskQuerySet(models.QuerySet):
+    def arrived(self) -> TaskQuerySet:
+        """Leaves out what an unfinished import has stored so far."""
+        on_their_way = Item.objects.filter(pk=models.OuterRef("item_id"), upload__isnull=False)
+        return self.filter(~models.Exists(on_their_way))
+
+
 class Task(models.Model):
     """One question about one item, to be answered by `overlap` people.
 
@@ -318,6 +325,8 @@ class Task(models.Model):
     open = models.SmallIntegerField()
     done = models.SmallIntegerField(default=0, help_text="How many people's answers stand.")
     waiting = models.BooleanField(default=False)
+
+    objects = TaskQuerySet.as_manager()
 
     class Meta:
         ordering = ["position", "pk"]
@@ -407,6 +416,9 @@ class Exchange(models.Model):
     wanted = models.PositiveSmallIntegerField(help_text="How many answers models owe.")
     replies = ArrayField(models.BigIntegerField(), default=list, help_text="Candidates, in the order shown.")
     chosen = models.BigIntegerField(null=True, blank=True, help_text="The candidate it goes on from.")
+    outcome = models.CharField(
+        max_length=10, blank=True, help_text="How the answers compared: chosen, tie or both_bad."
+    )
     problem = models.CharField(max_length=500, blank=True, help_text="Why no model answered.")
     created_at = models.DateTimeField(db_default=Now())
 
@@ -421,7 +433,12 @@ class Exchange(models.Model):
 class LabelQuerySet(models.QuerySet):
     def current(self) -> LabelQuerySet:
         """What people hold today: neither withdrawn nor replaced by a change of mind."""
-        return self.filter(withdrawn=False, superseded_by=None)
+        return self.arrived().filter(withdrawn=False, superseded_by=None)
+
+    def arrived(self) -> LabelQuerySet:
+        """Leaves out what an unfinished import has stored so far: a file is in whole, or not at all."""
+        on_their_way = Item.objects.filter(tasks=models.OuterRef("task_id"), upload__isnull=False)
+        return self.filter(~models.Exists(on_their_way))
 
 
 class Label(models.Model):

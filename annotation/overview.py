@@ -7,7 +7,7 @@ from django.db.models.functions import Coalesce, TruncDate
 from django.utils import timezone
 
 from annotation.interfaces.registry import interface
-from annotation.models import Label, Study, Task
+from annotation.models import Label, Part, Study, Task
 from annotation.quality import agreement
 
 DAYS = 14
@@ -23,7 +23,7 @@ class Median(Aggregate):
 
 def studies_of(user) -> list[Study]:
     """A person's studies with how far each is and what they did in it; archived ones last."""
-    tasks = Task.objects.filter(study=OuterRef("pk")).order_by().values("study")
+    tasks = Task.objects.arrived().filter(study=OuterRef("pk"), part=Part.QUEUE).order_by().values("study")
     labels = Label.objects.current().filter(study=OuterRef("pk"), annotator=user).order_by().values("study")
     today = labels.filter(created_at__date=timezone.localdate())
 
@@ -50,7 +50,7 @@ def asked(study: Study) -> list[dict]:
     """For each way of asking: how many tasks, and how many of the wanted answers are in."""
     counts = {
         row["kind"]: row
-        for row in Task.objects.filter(study=study)
+        for row in Task.objects.arrived().filter(study=study, part=Part.QUEUE)
         .values("kind")
         .annotate(
             tasks=Count("pk"),

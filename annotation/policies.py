@@ -21,7 +21,13 @@ BITS = 40
 """Random positions have so many bits: two tasks share one almost never, and where they do, their ids decide."""
 
 Order = str
-"""SQL for a task's position, over its row t, its item i and the study's stratum."""
+"""SQL for a task's position, over its row t, its item i, and the item's place in its stratum, line.nth."""
+
+LINE = """
+    JOIN (SELECT id, row_number() OVER (PARTITION BY source->>%(stratum)s ORDER BY position, id) - 1 AS nth
+          FROM annotation_item WHERE study_id = %(study)s) line ON line.id = i.id
+"""
+"""Every item's place in its stratum, counted once for a statement."""
 
 
 def sequential() -> Order:
@@ -36,8 +42,7 @@ def random() -> Order:
 
 def round_robin() -> Order:
     """The first of each stratum, then the second of each, and so on."""
-    return """(SELECT count(*) FROM annotation_item before WHERE before.study_id = i.study_id
-        AND before.position < i.position AND before.source->>%(stratum)s IS NOT DISTINCT FROM i.source->>%(stratum)s)"""
+    return "line.nth"
 
 
 ORDERS: dict[str, Callable[[], Order]] = {
@@ -51,9 +56,15 @@ BY_MODELS = (Policy.UNCERTAIN, Policy.DISPUTED)
 """The policies for which reward models look at the open tasks."""
 
 
+def order_of(study: Study) -> tuple[Order, str]:
+    """The SQL of the study's policy: a task's position, and what its statement must join."""
+    order = ORDERS[study.policy]()
+    return order, LINE if "line." in order else ""
+
+
 PLACED = """
 UPDATE annotation_task t SET position = {order}
-FROM annotation_item i WHERE i.id = t.item_id AND t.id = ANY(%(tasks)s)
+FROM annotation_item i {line} WHERE i.id = t.item_id AND t.id = ANY(%(tasks)s)
 """
 
 
@@ -62,11 +73,13 @@ def arrange(study: Study, tasks: Sequence[int] | None = None) -> None:
     if tasks is None:
         fresh = study.tasks.filter(part=Part.QUEUE, open=F("overlap")) | study.tasks.filter(waiting=True)
         tasks = list(fresh.values_list("pk", flat=True))
-    statement = PLACED.format(order=ORDERS[study.policy]())
+    order, line = order_of(study)
     for first in range(0, len(tasks), AT_ONCE):
+        some = list(tasks[first : first + AT_ONCE])
         with connection.cursor() as cursor:
             cursor.execute(
-                statement, {"tasks": list(tasks[first : first + AT_ONCE]), "stratum": study.stratum}
+                PLACED.format(order=order, line=line),
+                {"tasks": some, "study": study.pk, "stratum": study.stratum},
             )
 
 

@@ -41,6 +41,8 @@ class Claim:
     """What they said before, when an undo or a reviewer brought the task back."""
     sent_back: str = ""
     """A reviewer's words, where a label was sent back to be given anew."""
+    told: bool = False
+    """Whether somebody elsewhere wants to hear of each label."""
     label: Label | None = None
     """The label already stored under the key that was asked for."""
 
@@ -62,10 +64,15 @@ CLAIM = """
     (SELECT CASE WHEN last.withdrawn THEN last.answer END
      FROM annotation_label last WHERE last.assignment_id = turn.id ORDER BY last.id DESC LIMIT 1)::text,
     (SELECT said.text FROM annotation_label back JOIN annotation_remark said ON said.label_id = back.id
-     WHERE back.assignment_id = turn.id AND said.kind = 'sent_back' ORDER BY said.id DESC LIMIT 1)
+     WHERE back.assignment_id = turn.id AND said.kind = 'sent_back' ORDER BY said.id DESC LIMIT 1),
+    EXISTS (SELECT FROM annotation_webhook hook
+            WHERE hook.study_id = s.id AND hook.active AND 'label.submitted' = ANY(hook.events))
 """
-STUDY, TASK, ITEM, TURN_AT, CLAIM_COLUMNS = 0, 13, 21, 26, 33
+STUDY, TASK, ITEM, TURN_AT, CLAIM_COLUMNS = 0, 13, 21, 26, 34
 """Where in a row each part of a Claim begins, and where the Claim ends."""
+
+# An item that was taken out is asked about no more: no place at a task of it comes back.
+STAYS = "NOT EXISTS (SELECT FROM annotation_item out WHERE out.id = t.item_id AND out.withdrawn_at IS NOT NULL)"
 
 # What one person has had of a task; only an expired turn may be had again.
 HAD = """
@@ -142,7 +149,7 @@ WITH me AS MATERIALIZED (
     SELECT a.id, a.task_id FROM annotation_assignment a JOIN annotation_task t ON t.id = a.task_id
     WHERE a.study_id = %(study)s AND a.state = 'leased' AND a.lease_until < now() AND a.annotator_id <> %(person)s
       AND (SELECT places FROM rest) > (SELECT count(*) FROM near) + (SELECT count(*) FROM far)
-      AND t.part = 'queue' {{of_kind}}
+      AND t.part = 'queue' {{of_kind}} AND {STAYS}
       AND NOT EXISTS ({HAD.format(task="a.task_id")})
       AND NOT EXISTS (SELECT FROM annotation_assignment earlier WHERE earlier.task_id = a.task_id
                       AND earlier.id < a.id AND earlier.state = 'leased' AND earlier.lease_until < now())
@@ -291,14 +298,15 @@ def keep(*, turn: Claim, answer: dict, key: UUID, seconds: float) -> Label | Non
     return label
 
 
-SKIP = """
+SKIP = f"""
 WITH place AS MATERIALIZED (
     SELECT t.id FROM annotation_task t WHERE t.id = %(task)s FOR NO KEY UPDATE
 ), held AS MATERIALIZED (
     SELECT a.id, a.state FROM place JOIN annotation_assignment a ON a.task_id = place.id
     WHERE a.annotator_id = %(person)s FOR NO KEY UPDATE OF a
 ), given_back AS (
-    UPDATE annotation_task t SET open = t.open + 1 FROM held WHERE t.id = %(task)s AND held.state = 'leased'
+    UPDATE annotation_task t SET open = t.open + 1 FROM held
+    WHERE t.id = %(task)s AND held.state = 'leased' AND {STAYS}
 ), closed AS (
     UPDATE annotation_assignment a SET state = 'skipped', reason = %(reason)s, changed_at = now()
     FROM held WHERE a.id = held.id AND held.state IN ('leased', 'expired')
@@ -329,7 +337,7 @@ def extend(*, person: int, tasks: list[int]) -> dict[int, datetime]:
 
 
 # Never waits: a task or a lease that somebody is at just now is left for the next sweep.
-RELEASE = """
+RELEASE = f"""
 WITH lapsed AS MATERIALIZED (
     SELECT a.id, a.task_id FROM annotation_assignment a JOIN annotation_task t ON t.id = a.task_id
     WHERE a.state = 'leased' AND a.lease_until < now() FOR NO KEY UPDATE OF a, t SKIP LOCKED
@@ -337,7 +345,7 @@ WITH lapsed AS MATERIALIZED (
     UPDATE annotation_assignment a SET state = 'expired', changed_at = now() FROM lapsed WHERE a.id = lapsed.id
 ), given_back AS (
     UPDATE annotation_task t SET open = t.open + back.places
-    FROM (SELECT task_id, count(*) AS places FROM lapsed GROUP BY task_id) back WHERE t.id = back.task_id
+    FROM (SELECT task_id, count(*) AS places FROM lapsed GROUP BY task_id) back WHERE t.id = back.task_id AND {STAYS}
 )
 SELECT count(*) FROM lapsed
 """
@@ -417,7 +425,7 @@ def _claim(row: tuple, person: int, key: UUID | None = None) -> Claim:
     item = Item(study=study, **dict(zip(ITEM_FIELDS, row[ITEM:TURN_AT], strict=True)))
     item.context, item.source = json.loads(item.context), json.loads(item.source)
     task = Task(study=study, item=item, **dict(zip(TASK_FIELDS, row[TASK:ITEM], strict=True)))
-    turn, state, until, order, candidates, answer, sent_back = row[TURN_AT:CLAIM_COLUMNS]
+    turn, state, until, order, candidates, answer, sent_back, told = row[TURN_AT:CLAIM_COLUMNS]
     assignment = Assignment(
         id=turn, study=study, task=task, annotator_id=person, state=state, lease_until=until, order=order
     )
@@ -431,6 +439,7 @@ def _claim(row: tuple, person: int, key: UUID | None = None) -> Claim:
         candidates=[Candidate(item=item, **candidate) for candidate in json.loads(candidates or "[]")],
         answer=json.loads(answer) if answer else None,
         sent_back=sent_back or "",
+        told=told,
         label=label,
     )
 

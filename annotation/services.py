@@ -6,8 +6,9 @@ import json
 import random
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import date, datetime
 from time import sleep
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,7 +21,8 @@ from django.utils import timezone
 from django.utils.timesince import timeuntil
 
 from annotation import gold, policies, queue
-from annotation.consent import reword
+from annotation.bulk import insert
+from annotation.consent import agree, reword
 from annotation.errors import Conflict, Invalid
 from annotation.interfaces.registry import interface, read_interfaces, read_options
 from annotation.models import (
@@ -32,12 +34,14 @@ from annotation.models import (
     Part,
     Policy,
     Role,
+    Signal,
     Study,
     Task,
     Wording,
 )
 from annotation.queue import Claim
 from annotation.rules import RULES, read_rules
+from annotation.webhooks import tell
 from trainers.records import RANKED
 
 MOST_CLAIMED = 10
@@ -94,7 +98,9 @@ def create_study(
         for field in Wording.Field.values:
             if words[field]:
                 reword(study=study, field=field, text=words[field], by=owner)
-        join_study(study=study, user=owner, role=Role.OWNER)
+        membership = join_study(study=study, user=owner, role=Role.OWNER)
+        if study.consent:
+            agree(membership)  # to what they ask of others they agree by asking it
     return study
 
 
@@ -117,6 +123,9 @@ def change_study(*, study: Study, by=None, **changes: Any) -> Study:
     for field in Wording.Field.values:
         if getattr(study, field) != before[field]:
             reword(study=study, field=field, text=getattr(study, field), by=by or study.created_by)
+    author = study.memberships.filter(user=by).first() if by else None
+    if author and study.consent and study.consent != before["consent"]:
+        agree(author)
     if (study.policy, study.stratum) != (before["policy"], before["stratum"]):
         transaction.on_commit(lambda: policies.arrange(study))
     return study
@@ -201,11 +210,11 @@ def place_items(study: Study, rows: list[tuple[Item, list[Candidate]]]) -> None:
     position = 0 if last is None else last + 1
     for offset, (item, _) in enumerate(rows):
         item.position = position + offset
-    Item.objects.bulk_create([item for item, _ in rows], batch_size=1000)
+    insert([item for item, _ in rows])
     for item, candidates in rows:
         for index, candidate in enumerate(candidates):
             candidate.item_id, candidate.index = item.pk, index
-    Candidate.objects.bulk_create([one for _, candidates in rows for one in candidates], batch_size=1000)
+    insert([one for _, candidates in rows for one in candidates])
 
 
 def tasks_of(study: Study, item: Item, candidates: list[Candidate]) -> list[Task]:
@@ -238,20 +247,47 @@ def read_item(
 ) -> tuple[Item, list[Candidate]]:
     """An item and its candidates, checked; an error names the field, behind the prefix `where`.
 
-    To compare or to rank, it takes two answers; an item that was `judged` elsewhere may come with one. More than can
-    be ranked at once are refused where the study ranks.
+    It takes as many answers as one of the study's ways of asking needs: to compare or to rank two, to write one none.
+    An item that was `judged` elsewhere may come with one. More than can be ranked at once are refused where the study
+    ranks.
     """
     external_id = _read_text(given.get("external_id") or "", f"{where}external_id", most=200)
     context = _read_context(given.get("context"), f"{where}context")
     source = _read_source(given.get("source"), f"{where}source")
-    answers = given.get("candidates")
-    least = 2 if set(study.kinds) <= {"pairwise", "ranking"} and not judged else 1
+    answers = [] if given.get("candidates") is None else given["candidates"]
+    least = min(getattr(interface(kind), "LEAST", 1) for kind in study.kinds)
+    if judged:
+        least = min(least, 1)
     most = RANKED[1] if "ranking" in study.kinds else MOST_CANDIDATES
     if not isinstance(answers, list | tuple) or not least <= len(answers) <= most:
         found = len(answers) if isinstance(answers, list | tuple) else repr(answers)
         raise Invalid(f"Found {found} answers; expected {least} to {most}.", field=f"{where}candidates")
     candidates = [_read_candidate(one, f"{where}candidates[{n}]") for n, one in enumerate(answers)]
-    return Item(study=study, context=context, external_id=external_id, source=source), candidates
+    facts = _read_facts(given, where)
+    return Item(study=study, context=context, external_id=external_id, source=source, **facts), candidates
+
+
+def _read_facts(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Where an item comes from and what may be done with it, as far as that is said."""
+    facts: dict[str, Any] = {
+        name: _read_text(given[name], f"{where}{name}", most=most)
+        for name, most in {"licence": 200, "collector": 200, "jurisdiction": 100}.items()
+        if given.get(name) is not None
+    }
+    if given.get("signal") is not None:
+        facts["signal"] = given["signal"]
+        if facts["signal"] not in Signal.values:
+            raise Invalid(
+                f"Found {facts['signal']!r}; expected {', '.join(Signal.values)}.", field=f"{where}signal"
+            )
+    if given.get("collected_on") is not None:
+        try:
+            facts["collected_on"] = date.fromisoformat(given["collected_on"])
+        except (TypeError, ValueError):
+            raise Invalid(
+                f"Found {given['collected_on']!r}; expected a day as 2026-01-31.", field=f"{where}collected_on"
+            ) from None
+    return facts
 
 
 def _read_candidate(value: Any, where: str) -> Candidate:
@@ -402,7 +438,10 @@ def submit_label(*, task: Task | int, annotator, answer, key: UUID | str, second
     if isinstance(answer, Mapping):
         answer = interface(turn.task.kind).read(answer, turn)
     try:
-        label = queue.keep(turn=turn, answer=answer.to_json(), key=key, seconds=_read_seconds(seconds))
+        with transaction.atomic() if turn.told else nullcontext():
+            label = queue.keep(turn=turn, answer=answer.to_json(), key=key, seconds=_read_seconds(seconds))
+            if label and turn.told:
+                tell_of(label)
     except IntegrityError:
         raise Conflict("Two requests about this task met. Send yours again.") from None
     if label is None:
@@ -412,6 +451,21 @@ def submit_label(*, task: Task | int, annotator, answer, key: UUID | str, second
         raise _taken(pk, annotator)
     _follow_up(turn.task, annotator)
     return label
+
+
+def tell_of(label: Label, event: str = "label.submitted") -> None:
+    """Lets webhooks know of a label."""
+    tell(
+        label.study_id,
+        event,
+        {
+            "label": label.pk,
+            "task": label.task_id,
+            "kind": label.kind,
+            "answer": label.answer,
+            "supersedes": label.supersedes_id,
+        },
+    )
 
 
 def _follow_up(task: Task, annotator) -> None:
@@ -462,7 +516,7 @@ def revise_label(*, task: Task | int, annotator, answer, key: UUID | str, second
         raise Conflict("You have no answer to this task that stands. Ask for the task, and answer it.")
     if isinstance(answer, Mapping):
         answer = interface(turn.task.kind).read(answer, turn)
-    return Label.objects.create(
+    label = Label.objects.create(
         study_id=old.study_id,
         task_id=pk,
         assignment_id=old.assignment_id,
@@ -473,6 +527,8 @@ def revise_label(*, task: Task | int, annotator, answer, key: UUID | str, second
         supersedes=old,
         seconds=_read_seconds(seconds),
     )
+    tell_of(label)
+    return label
 
 
 def _read_key(key: UUID | str) -> UUID:
@@ -548,7 +604,7 @@ def undo_last(*, study: Study, annotator) -> Claim | None:
         raise Conflict("Another request changed this task just now. Try again.")
     if last.state == Assignment.State.SUBMITTED:
         label = last.labels.current().get()
-        _withdraw(label, by=annotator)
+        withdraw(label, by=annotator)
         Task.objects.filter(pk=last.task_id).update(done=F("done") - 1)
     elif not Task.objects.filter(pk=last.task_id, open__gt=0).update(open=F("open") - 1):
         raise _taken(last.task_id, annotator)
@@ -565,15 +621,17 @@ def withdraw_label(*, label: Label, by) -> Label:
     assignment = Assignment.objects.select_for_update(no_key=True).get(pk=label.assignment_id)
     if not Label.objects.current().filter(pk=label.pk).exists():
         raise Conflict("This label does not stand any more: it was withdrawn or replaced.")
-    withdrawal = _withdraw(label, by=by)
-    Task.objects.filter(pk=label.task_id).update(done=F("done") - 1, open=F("open") + 1)
+    withdrawal = withdraw(label, by=by)
+    gone = Item.objects.filter(tasks=label.task_id).exclude(withdrawn_at=None).exists()
+    Task.objects.filter(pk=label.task_id).update(done=F("done") - 1, open=F("open") + (0 if gone else 1))
     assignment.state = Assignment.State.EXPIRED
     assignment.save(update_fields=["state"])
     return withdrawal
 
 
-def _withdraw(label: Label, by) -> Label:
-    return Label.objects.create(
+def withdraw(label: Label, by) -> Label:
+    """The row that takes a label back; its place is the caller's to settle."""
+    withdrawal = Label.objects.create(
         study_id=label.study_id,
         task_id=label.task_id,
         assignment_id=label.assignment_id,
@@ -584,6 +642,8 @@ def _withdraw(label: Label, by) -> Label:
         supersedes=label,
         withdrawn=True,
     )
+    tell_of(withdrawal, "label.withdrawn")
+    return withdrawal
 
 
 PROGRESS = """

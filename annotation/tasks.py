@@ -2,9 +2,14 @@
 
 from celery import shared_task
 
-from annotation import importers
+from annotation import import_jobs, webhooks
 
 
 @shared_task(name="annotation.import")
 def import_upload(job: int) -> None:
-    importers.run(job)
+    import_jobs.run(job)
+
+
+@shared_task(name="annotation.deliver")
+def deliver_letters() -> None:
+    webhooks.deliver()

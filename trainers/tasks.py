@@ -35,9 +35,10 @@ from annotation.snapshots import Damaged, verify
 from trainers import journal
 from webapp.celery import app
 from webapp.runs import artifacts
+from webapp.runs.chat import NOT_FOR_CHILDREN
 from webapp.runs.models import Command, Run, RunInput, Status
 from webapp.runs.progress import Carrier, Superseded, note, nudge
-from webapp.runs.services import machine
+from webapp.runs.services import machine, tell_ended
 from webapp.runs.workers import presence
 
 TICK_SECONDS = 1.0
@@ -45,7 +46,6 @@ MOST_STRIKES = 3
 SAVE_GRACE_SECONDS = 12.0  # to save and stop when the worker shuts down
 LOCK_SECONDS = 20.0
 STOPPED = 3  # the child's exit code after a stop
-NOT_FOR_CHILDREN = ("DATABASE_URL", "BROKER_URL", "KIBITZ_SECRET_KEY", "DJANGO_SETTINGS_MODULE")
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -349,6 +349,7 @@ class Supervision:
                 text = {"finished": "Finished", "stopped": "Stopped", "failed": "Failed"}[status]
                 text += f": {reason.splitlines()[0]}" if reason else ""
                 note(self.run, key=f"{status}-{self.run.attempt}", kind=status, text=text)
+                tell_ended(self.run, status, reason)
 
         insist(write)
 

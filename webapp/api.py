@@ -3,16 +3,66 @@
 {"error": {"code": "conflict", "message": "…what happened, and what to do…", "field": null, "details": {}}}
 """
 
+from http import HTTPStatus
+from typing import Any, Literal
+
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.http import Http404, HttpRequest, HttpResponse
-from ninja import NinjaAPI
+from django.http.multipartparser import MultiPartParserError
+from ninja import Field, NinjaAPI, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.openapi.schema import REF_TEMPLATE, OpenAPISchema
 
 from annotation.api import router as annotation_router
 from annotation.errors import Conflict, Invalid
 from webapp.accounts.auth import api_auth
 from webapp.runs.api import router as runs_router
+from webapp.strict_parser import StrictParser
 
-api = NinjaAPI(
+
+class Error(Schema):
+    code: Literal[
+        "invalid", "unauthenticated", "forbidden", "not_found", "conflict", "too_large", "refused"
+    ] = Field(description="For programs.")
+    message: str = Field(description="For people: what happened, and what to do.")
+    field: str | None = Field(description="Which part of what was sent to mend, where it is one.")
+    details: dict[str, Any] = Field(description="Of a conflict: the `holder`, who was faster.")
+
+
+class Refused(Schema):
+    error: Error
+
+
+class StudioAPI(NinjaAPI):
+    """Describes, beside what each operation answers, every way in which it may refuse."""
+
+    def get_openapi_schema(self, **asked: Any) -> OpenAPISchema:
+        schema = super().get_openapi_schema(**asked)
+        refused = Refused.model_json_schema(ref_template=REF_TEMPLATE)
+        schema["components"]["schemas"] |= {**refused.pop("$defs"), "Refused": refused}
+        content = {"application/json": {"schema": {"$ref": REF_TEMPLATE.format(model="Refused")}}}
+        for operations in schema["paths"].values():
+            for method, operation in operations.items():
+                for status in refusals(method, operation):
+                    words = HTTPStatus(status).phrase
+                    operation["responses"][status] = {"description": words, "content": content}
+        return schema
+
+
+def refusals(method: str, operation: dict) -> set[int]:
+    """How an operation may refuse, by what it takes."""
+    found = {401}
+    if operation["parameters"]:
+        found |= {404, 409, 422}  # it is not there, it stands otherwise, it is asked for wrongly
+    if method != "get":
+        found |= {403, 404, 409, 422}  # 403: a browser's session without its CSRF token
+    if "requestBody" in operation:
+        found |= {400, 413}
+    return found
+
+
+api = StudioAPI(
+    parser=StrictParser(),
     title="Kibitz",
     version="1",
     description=(
@@ -63,7 +113,23 @@ def malformed(request: HttpRequest, problem: ValidationError) -> HttpResponse:
     )
 
 
+@api.exception_handler(RequestDataTooBig)
+@api.exception_handler(TooManyFieldsSent)
+@api.exception_handler(TooManyFilesSent)
+def too_large(request: HttpRequest, problem: Exception) -> HttpResponse:
+    return refuse(request, 413, "too_large", f"{problem} Send less at once, or import a file.")
+
+
+@api.exception_handler(MultiPartParserError)
+def broken_form(request: HttpRequest, problem: MultiPartParserError) -> HttpResponse:
+    return refuse(request, 400, "invalid", f"The form cannot be read: {problem}")
+
+
 @api.exception_handler(HttpError)
 def refused(request: HttpRequest, problem: HttpError) -> HttpResponse:
+    why = problem.__cause__  # why a body could not be parsed
+    if isinstance(why, Invalid):
+        return invalid(request, why)
+    message = f"{problem}: {type(why).__name__}: {why}" if why else str(problem)
     code = {400: "invalid", 403: "forbidden", 404: "not_found", 409: "conflict", 413: "too_large"}
-    return refuse(request, problem.status_code, code.get(problem.status_code, "refused"), str(problem))
+    return refuse(request, problem.status_code, code.get(problem.status_code, "refused"), message)

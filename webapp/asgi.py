@@ -10,11 +10,14 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 pages = get_asgi_application()  # loads the apps, which the routes below need
 
-from webapp.runs.routing import websocket_urlpatterns  # noqa: E402
+from annotation.routing import websocket_urlpatterns as study_sockets  # noqa: E402
+from webapp.runs.routing import websocket_urlpatterns as run_sockets  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
         "http": pages,
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+        "websocket": AllowedHostsOriginValidator(
+            AuthMiddlewareStack(URLRouter([*run_sockets, *study_sockets]))
+        ),
     }
 )

@@ -11,6 +11,7 @@
 | KIBITZ_SECRET_KEY | the signing secret | made once, kept in KIBITZ_HOME |
 | KIBITZ_SLOTS | runs trained at once by a worker | 2 |
 | KIBITZ_UPLOAD_MB | the largest import accepted, in MiB | 512 |
+| KIBITZ_WEBHOOKS_PRIVATE | 1: letters may go to loopback and private addresses | 0 |
 | KIBITZ_DEBUG | 1: Django's debug pages | 0 |
 """
 
@@ -76,6 +77,7 @@ def secret_key(home: Path) -> str:
 
 DEBUG = flag("KIBITZ_DEBUG")
 PRODUCTION = flag("KIBITZ_PRODUCTION")
+KIBITZ_WEBHOOKS_PRIVATE = flag("KIBITZ_WEBHOOKS_PRIVATE")
 KIBITZ_HOME = embedded.home()
 KIBITZ_PORT = number("KIBITZ_PORT", 8700, 1, 65535)
 KIBITZ_SLOTS = number("KIBITZ_SLOTS", 2, 1, 256)
@@ -108,6 +110,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "webapp.static_files.compress_static",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

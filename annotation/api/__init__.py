@@ -2,8 +2,20 @@
 
 from ninja import Router
 
-from annotation.api import items, labelling, snapshots, studies
+from annotation.api import (
+    consent,
+    conversation,
+    gold,
+    items,
+    labelling,
+    quality,
+    remarks,
+    review,
+    snapshots,
+    studies,
+    webhooks,
+)
 
 router = Router()
-for area in (studies, items, labelling, snapshots):
+for area in (gold, studies, items, labelling, conversation, quality, remarks, review, snapshots, consent, webhooks):
     router.add_router("", area.router)

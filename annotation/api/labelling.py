@@ -39,7 +39,8 @@ class TaskOut(Schema):
     @staticmethod
     def of(turn: Claim) -> dict[str, Any]:
         study = turn.task.study
-        shown = [{"id": one.pk, "text": one.text} for one in turn.candidates]
+        parts = getattr(interface(turn.task.kind), "parts", lambda candidate, study: {})
+        shown = [{"id": one.pk, "text": one.text, **parts(one, study)} for one in turn.candidates]
         if not study.names_hidden:
             shown = [{**row, "policy": one.policy} for row, one in zip(shown, turn.candidates, strict=True)]
         return {
@@ -64,7 +65,10 @@ class SubmitIn(Schema):
     answer: dict[str, Any] = Field(
         description='pairwise: {"choice": "a", "b", "tie" or "both_bad", "strength": 1 to 3, "reason"}; '
         'edit: {"text"}; rating: {"scores": {"quality": 4}}; '
-        'ranking: {"ranks": {"17": 1, "18": null}} by candidate'
+        'ranking: {"ranks": {"17": 1, "18": null}} by candidate; '
+        'steps: {"first_wrong": 2}, counted from 0, null where none is, or {"labels": [1, 0, -1, null]}; '
+        'demonstration: {"text"} or {"turns": [{"role", "content"}]}; '
+        "conversation: {}, since its turns are kept already"
     )
     key: str = Field(description="A UUID that you make for this answer: sent again, it is the same label.")
     seconds: float = 0.0
@@ -153,7 +157,7 @@ def heartbeat(request: HttpRequest, pk: int, asked: HeartbeatIn):
 def labels(request: HttpRequest, pk: int, after: int = 0, limit: int = 50, history: bool = False):
     """The labels that stand, by id (with `history`, every row); annotators see their own, reviewers everybody's."""
     membership = membership_for(request.user, pk)
-    rows = Label.objects.filter(study=pk, pk__gt=after).select_related("annotator").order_by("pk")
+    rows = Label.objects.arrived().filter(study=pk, pk__gt=after).select_related("annotator").order_by("pk")
     if not history:
         rows = rows.current()
     if not membership.may(Role.REVIEWER):

@@ -11,9 +11,26 @@ from ninja.responses import Status as Reply
 
 from annotation import services
 from annotation.access import membership_for, study_for
-from annotation.models import Membership, Role, Study
+from annotation.models import Membership, Policy, Role, Study
+from annotation.rules import rules_of
 
 router = Router(tags=["studies"])
+
+
+class RulesIn(Schema):
+    """What a study sets about its queue and its quality; what is left out stays as it is."""
+
+    policy: str | None = Field(None, description=", ".join(Policy.values))
+    stratum: str | None = Field(None, description="The key of an item's source that names its stratum.")
+    more_people: int | None = Field(None, description="How many more are asked where answers lie far apart.")
+    wide_spread: float | None = Field(None, description="How far apart is far, on the interface's scale.")
+    gold_rate: float | None = Field(None, description="The share of tasks with a known answer, 0 to 0.5.")
+    calibration_rate: float | None = Field(None, description="The share that everyone is asked, 0 to 0.5.")
+    repeat_rate: float | None = Field(None, description="The share asked again, sides swapped, 0 to 0.5.")
+    pass_bar: float | None = Field(None, description="The share of the qualification to get right; 0: none.")
+    drift_bar: float | None = Field(None, description="Below this share of right gold, one qualifies anew.")
+    share_gold: bool | None = Field(None, description="Show people how often they match the gold.")
+    by_reliability: bool | None = Field(None, description="Weigh labels in snapshots by reliability.")
 
 
 class StudyIn(Schema):
@@ -24,6 +41,8 @@ class StudyIn(Schema):
     names_hidden: bool = True
     licence: str = ""
     consent: str = ""
+    pay: str = Field("", description="What annotators get for their work, and on what terms.")
+    rules: RulesIn = Field(default_factory=RulesIn)
 
 
 class StudyChanges(Schema):
@@ -32,7 +51,9 @@ class StudyChanges(Schema):
     names_hidden: bool | None = None
     licence: str | None = None
     consent: str | None = None
+    pay: str | None = None
     archived: bool | None = None
+    rules: RulesIn | None = None
 
 
 class StudyOut(Schema):
@@ -44,6 +65,8 @@ class StudyOut(Schema):
     names_hidden: bool
     licence: str
     consent: str
+    pay: str
+    rules: dict[str, Any]
     created_at: datetime
     archived_at: datetime | None
     role: str = Field(description="Yours.")
@@ -51,7 +74,20 @@ class StudyOut(Schema):
     @staticmethod
     def of(membership: Membership) -> Study:
         membership.study.role = membership.role
+        membership.study.rules = rules_of(membership.study)
         return membership.study
+
+
+class ScoreOut(Schema):
+    right: int
+    of: int
+
+
+class ProgressOut(Schema):
+    today: int = Field(description="Your labels since midnight, UTC.")
+    total: int
+    open: int = Field(description="Tasks open in the study, counted up to 1,000.")
+    gold: ScoreOut | None = Field(description="Known answers you matched, where the study shares that.")
 
 
 class MemberIn(Schema):
@@ -62,6 +98,7 @@ class MemberIn(Schema):
 class MemberOut(Schema):
     username: str = Field(alias="user.username")
     role: str
+    standing: str = Field(description="With the qualification: new, passed, failed or again.")
     simulated: bool = Field(alias="user.simulated")
     created_at: datetime
 
@@ -76,7 +113,10 @@ def studies(request: HttpRequest):
 @router.post("/studies", response={201: StudyOut})
 def create(request: HttpRequest, asked: StudyIn):
     """Creates a study; you own it."""
-    made = services.create_study(owner=request.user, **asked.dict())
+    given = asked.dict()
+    rules = given.pop("rules")
+    rules = {name: value for name, value in rules.items() if value is not None}
+    made = services.create_study(owner=request.user, **given, **rules)
     return Reply(201, StudyOut.of(membership_for(request.user, made.pk)))
 
 
@@ -91,15 +131,16 @@ def change(request: HttpRequest, pk: int, asked: StudyChanges):
     changes = asked.dict(exclude_unset=True, exclude_none=True)
     archived = changes.pop("archived", None)
     membership = membership_for(request.user, pk, Role.RESEARCHER if archived is None else Role.OWNER)
-    services.change_study(study=membership.study, **changes)
+    changes |= changes.pop("rules", {})
+    services.change_study(study=membership.study, by=request.user, **changes)
     if archived is not None:
         services.archive_study(study=membership.study, archived=archived)
     return StudyOut.of(membership)
 
 
-@router.get("/studies/{pk}/progress", response=dict[str, int])
+@router.get("/studies/{pk}/progress", response=ProgressOut)
 def progress(request: HttpRequest, pk: int):
-    """Your labels today and in all, and the tasks open in the study, counted up to 1,000."""
+    """How far you are."""
     return services.progress(study_for(request.user, pk), request.user)
 
 

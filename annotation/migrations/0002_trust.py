@@ -76,6 +76,7 @@ class Migration(migrations.Migration):
                 ('wanted', models.PositiveSmallIntegerField(help_text='How many answers models owe.')),
                 ('replies', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), default=list, help_text='Candidates, in the order shown.', size=None)),
                 ('chosen', models.BigIntegerField(blank=True, help_text='The candidate it goes on from.', null=True)),
+                ('outcome', models.CharField(blank=True, help_text='How the answers compared: chosen, tie or both_bad.', max_length=10)),
                 ('problem', models.CharField(blank=True, help_text='Why no model answered.', max_length=500)),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],

@@ -36,6 +36,7 @@ def study(
         owner=owner or person(),
         interfaces=list(kinds) or ["pairwise"],
         overlap=overlap,
+        licence=rest.pop("licence", "CC-BY-4.0"),
         **rest,
     )
     if items:

@@ -79,14 +79,24 @@ def test_labelling_over_the_api_from_next_to_undo(call):
     label = ada.post(f"/tasks/{first['id']}/submit", said).json()
     assert label["answer"]["chosen"] == first["candidates"][1]["id"]
     assert ada.post(f"/tasks/{first['id']}/submit", said).json()["label"] == label["label"]
-    assert ada.get(f"/studies/{study.pk}/progress").json() == {"today": 1, "total": 1, "open": 1}
+    assert ada.get(f"/studies/{study.pk}/progress").json() == {
+        "today": 1,
+        "total": 1,
+        "open": 1,
+        "gold": None,
+    }
     beat = ada.post(f"/studies/{study.pk}/heartbeat", {"tasks": [first["id"], second["id"]]}).json()
     assert list(beat["kept"]) == [str(second["id"])] and beat["lost"] == [first["id"]]
     assert ada.post(f"/tasks/{second['id']}/skip", {"reason": "?"}).json() == {"skipped": second["id"]}
     assert ada.post(f"/studies/{study.pk}/undo").json()["task"]["id"] == second["id"]
     back = ada.post(f"/studies/{study.pk}/undo").json()["task"]
     assert back["id"] == first["id"]
-    assert back["answer"] == {"choice": "b", "strength": 2, "reason": "Kinder."}
+    assert back["answer"] == {
+        "choice": "b",
+        "strength": 2,
+        "reason": "Kinder.",
+        "criteria": {},
+    }
     rows = ada.get(f"/studies/{study.pk}/labels", history="true").json()
     assert [row["withdrawn"] for row in rows] == [False, True]
     assert ada.get(f"/studies/{study.pk}/labels").json() == []
@@ -217,7 +227,13 @@ def test_a_study_is_created_changed_and_peopled_over_the_api(call):
     assert made.status_code == 201
     study = made.json()
     assert study["role"] == "owner"
-    assert study["interfaces"][0]["options"] == {"strength": True, "reason": True, "pairs": "all"}
+    assert study["interfaces"][0]["options"] == {
+        "strength": True,
+        "reason": True,
+        "pairs": "all",
+        "criteria": [],
+        "criteria_required": False,
+    }
     error = refusal(owner.post("/studies", {"name": "X", "interfaces": ["verdict"]}), 422)
     assert "pairwise, edit" in error["message"]
     error = refusal(
@@ -260,7 +276,7 @@ def test_items_added_twice_by_their_external_id_are_there_once(call):
 def test_an_upload_is_imported_by_a_worker_and_its_errors_come_back(call, settings, monkeypatch):
     sent = []
     monkeypatch.setattr(
-        "annotation.importers.current_app.send_task", lambda name, args, **_: sent.append((name, args))
+        "annotation.import_jobs.current_app.send_task", lambda name, args, **_: sent.append((name, args))
     )
     study = studies.study(items=0)
     owner = call(study.created_by)
@@ -298,7 +314,7 @@ def test_an_upload_is_imported_by_a_worker_and_its_errors_come_back(call, settin
         ("/tasks/99999999999999999999999/submit", {"answer": {}, "key": str(uuid4())}, 404),
         ("/tasks/{task}/submit", {"answer": {"choice": {"a": 1}}, "key": str(uuid4())}, 422),
         ("/tasks/{task}/submit", {"answer": {"choice": "a", "reason": "\ud800"}, "key": str(uuid4())}, 422),
-        ("/tasks/{task}/skip", {"reason": "\ud800\x00"}, 200),
+        ("/tasks/{task}/skip", {"reason": "\ud800\x00"}, 422),
         (
             "/studies/{study}/items",
             {"items": [{"context": {"prompt": "\x00"}, "candidates": ["a", "b"]}]},

@@ -80,7 +80,7 @@ def rewriting(db):
 def test_a_form_says_which_side_and_the_answer_says_which_candidate(comparison):
     left, right = comparison.candidates
     answer = pairwise.read(QueryDict("choice=b&strength=2&reason=+Clearer.+"), comparison)
-    assert asdict(answer) == {
+    assert answer.to_json() == {
         "choice": "chosen", "chosen": right.pk, "rejected": left.pk, "strength": 2, "reason": "Clearer."
     }  # fmt: skip
     tie = pairwise.read({"choice": "tie", "strength": 3}, comparison)
@@ -164,7 +164,126 @@ def test_what_an_undo_brings_back_is_what_stood_on_the_screen(said):
     (ada,) = studies.annotators(study)
     studies.label_next(study, ada, said)
     shown = pairwise.show(services.undo_last(study=study, annotator=ada))
-    assert shown["answer"] == {"strength": 1, "reason": "", **said}
+    assert shown["answer"] == {"strength": 1, "reason": "", "criteria": {}, **said}
+
+
+# --- pairwise, by criteria
+
+CRITERIA = [
+    {"name": "tone", "label": "Tone", "question": "Which one sounds kinder?"},
+    {"name": "facts", "label": "Facts", "question": "Which one has them right?"},
+]
+
+
+@pytest.fixture
+def by_criteria(db):
+    """A turn at comparing two answers, by two criteria too; the second candidate stands left."""
+    study = studies.study({"kind": "pairwise", "options": {"criteria": CRITERIA}}, items=1, members=1)
+    turn = studies.claim(study, studies.annotators(study)[0])
+    turn.candidates.sort(key=lambda candidate: -candidate.pk)
+    return turn
+
+
+def test_each_criterion_is_kept_by_candidate_whatever_the_verdict(by_criteria):
+    left, right = (candidate.pk for candidate in by_criteria.candidates)
+    said = {"tone": {"better": right, "strength": 2}, "facts": {"better": None, "strength": 0}}
+    form = QueryDict("choice=a3&criterion.tone=b2&criterion.facts=tie")
+    assert pairwise.read(form, by_criteria).criteria == said
+    posted = pairwise.read({"choice": "tie", "criteria": {"tone": "b2", "facts": "tie"}}, by_criteria)
+    assert posted.criteria == said
+    assert posted.signed(left) == {"tone": -2, "facts": 0}
+    assert posted.signed(right) == {"tone": 2, "facts": 0}
+
+
+def test_a_criterion_may_be_left_out_and_an_answer_without_any_is_stored_as_ever(by_criteria):
+    one = pairwise.read(QueryDict("choice=a&criterion.tone=&criterion.facts=a1"), by_criteria)
+    assert list(one.criteria) == ["facts"]
+    assert "criteria" not in pairwise.read({"choice": "a"}, by_criteria).to_json()
+
+
+@pytest.mark.parametrize(
+    ("criteria", "field"),
+    [
+        ({"tone": "a4"}, "criteria.tone"),
+        ({"tone": 2}, "criteria.tone"),
+        ({"tone": ["a1"]}, "criteria.tone"),
+        ({"wit": "a1"}, "criteria.wit"),
+        (["a1"], "criteria"),
+    ],
+)
+def test_a_wrong_word_on_a_criterion_names_it(by_criteria, criteria, field):
+    with pytest.raises(Invalid) as refusal:
+        pairwise.read({"choice": "a", "criteria": criteria}, by_criteria)
+    assert refusal.value.field == field
+
+
+@pytest.mark.django_db
+def test_a_study_may_want_a_word_on_every_criterion():
+    options = {"criteria": CRITERIA, "criteria_required": True}
+    study = studies.study({"kind": "pairwise", "options": options}, items=1, members=1)
+    turn = studies.claim(study, studies.annotators(study)[0])
+    with pytest.raises(Invalid, match="Facts is not judged yet") as refusal:
+        pairwise.read({"choice": "a", "criteria": {"tone": "a1"}}, turn)
+    assert refusal.value.field == "criteria.facts"
+    assert pairwise.read({"choice": "a", "criteria": {"tone": "a1", "facts": "b3"}}, turn)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("choice", ["a", "b", "tie"])
+def test_a_record_signs_its_criteria_toward_what_it_calls_chosen(choice):
+    study = studies.study({"kind": "pairwise", "options": {"criteria": CRITERIA}}, items=1, members=1)
+    (ada,) = studies.annotators(study)
+    turn = studies.claim(study, ada)
+    given = studies.answer(turn, {"choice": choice, "criteria": {"tone": "a3", "facts": "b1"}})
+    (pair,) = pairwise.records(given)
+    left = turn.candidates[0].text
+    assert pair.criteria == ({"tone": 3, "facts": -1} if pair.chosen == left else {"tone": -3, "facts": 1})
+    if choice != "tie":
+        assert pair.chosen == turn.candidates["ab".index(choice)].text
+
+
+@pytest.mark.django_db
+def test_an_undo_brings_back_the_criteria_as_they_stood_on_the_screen():
+    study = studies.study({"kind": "pairwise", "options": {"criteria": CRITERIA}}, items=1, members=1)
+    (ada,) = studies.annotators(study)
+    studies.label_next(study, ada, {"choice": "b", "criteria": {"tone": "a3", "facts": "tie"}})
+    shown = pairwise.show(services.undo_last(study=study, annotator=ada))
+    assert shown["answer"]["criteria"] == {"tone": "a3", "facts": "tie"}
+    assert [one["given"] for one in shown["criteria"]] == ["a3", "tie"]
+
+
+def test_criteria_of_a_comparison_are_written_a_line_each():
+    text = "tone | Tone | Which one sounds kinder?\r\n\n facts|Facts|Which one has them right? \n"
+    criteria = pairwise.from_text(text)
+    assert [asdict(one) for one in criteria] == CRITERIA
+    assert pairwise.from_text(pairwise.as_text(criteria)) == criteria
+    data = {
+        "name": "x",
+        "overlap": "1",
+        "ask_pairwise": "on",
+        "pairwise.criteria": text,
+        "pairwise.pairs": "all",
+    }
+    asked = NewStudyForm(data).fields["pairwise.criteria"].clean(text)
+    assert asked == criteria
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("tone", "key | label | question"),
+        ("tone | Tone | Which? | More", "key | label | question"),
+        ("to:ne | Tone | Which?", "cannot name a criterion"),
+        ("tone | | Which?", "expected one line"),
+        ("tone | A | B?\ntone | C | D?", "same name"),
+        ("\n".join(f"c{n} | C | D?" for n in range(13)), "up to 12"),
+    ],
+)
+def test_a_wrong_line_of_a_comparisons_criteria_says_what_is_wrong(text, words):
+    with pytest.raises(Invalid) as refusal:
+        pairwise.from_text(text)
+    assert words in str(refusal.value)
+    assert refusal.value.field == "options.criteria"
 
 
 @pytest.mark.django_db

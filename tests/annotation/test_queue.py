@@ -11,6 +11,7 @@ from django.http import Http404
 from django.test.utils import CaptureQueriesContext
 
 from annotation import queue, services
+from annotation.consent import withdraw_item
 from annotation.errors import Conflict, Invalid
 from annotation.models import Assignment, Candidate, Item, Label, Task
 from tests.annotation import studies
@@ -430,3 +431,16 @@ def test_a_lapsed_place_has_one_taker_among_16():
     Crowd(study, others, work).finish()
     assert len(takers) == 1
     assert Task.objects.get().open == 0
+
+
+def test_no_place_comes_back_at_an_item_that_was_taken_out():
+    study = studies.study(items=1, members=2)
+    ada, bob = studies.annotators(study)
+    label = studies.label_next(study, ada)
+    withdraw_item(item=label.task.item, by=study.created_by, reason="Its author asked.")
+    turn = services.undo_last(study=study, annotator=ada)
+    studies.let_lapse(turn)
+    assert studies.claim(study, bob) is None
+    services.release_expired()
+    assert studies.claim(study, bob) is None
+    assert (Task.objects.get().open, Task.objects.get().done) == (0, 0)

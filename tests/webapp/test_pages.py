@@ -9,7 +9,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from annotation import importers, snapshots
+from annotation import import_jobs, snapshots
 from annotation.models import Assignment, ImportJob, Label, Role, Study
 from annotation.services import add_items, archive_study, join_study
 from tests.annotation import studies
@@ -103,7 +103,7 @@ def test_each_role_opens_its_own_pages(study, role, page, status):
 def test_an_annotator_sees_how_far_the_study_is_and_nothing_of_others(ada, study):
     studies.label_next(study, ada)
     page = as_user(member(study, Role.ANNOTATOR)).get(f"/studies/{study.pk}/").text
-    assert "1<small> of 4" in page
+    assert '<span data-live="given">1</span><small> of <span data-live="wanted">4</span>' in page
     assert "Snapshots" not in page
     assert "ada" not in page
 
@@ -132,7 +132,16 @@ def test_a_study_is_made_with_the_ways_of_asking_and_their_options(ada):
     made = Study.objects.get(name="Tone")
     assert answer.url == f"/studies/{made.pk}/"
     assert made.interfaces == [
-        {"kind": "pairwise", "options": {"strength": False, "reason": True, "pairs": "neighbours"}}
+        {
+            "kind": "pairwise",
+            "options": {
+                "strength": False,
+                "reason": True,
+                "pairs": "neighbours",
+                "criteria": [],
+                "criteria_required": False,
+            },
+        }
     ]
     assert (made.overlap, made.memberships.get().role) == (3, Role.OWNER)
 
@@ -377,7 +386,7 @@ def test_the_study_page_tells_progress_pace_and_agreement(ada):
         chosen = studies.label_next(study, ada, {"choice": "tie"}).task_id
         assert studies.label_next(study, bob, {"choice": "tie"}).task_id == chosen
     page = as_user(ada).get(f"/studies/{study.pk}/")
-    assert "4<small> of 6" in page.text
+    assert '<span data-live="given">4</span><small> of <span data-live="wanted">6</span>' in page.text
     assert (page.context["pace"]["last_week"], page.context["pace"]["days_left"]) == (4, 4)
     assert [one["total"] for one in page.context["annotators"]] == [2, 2]
     assert page.context["annotators"][0]["median"] == 1.5
@@ -414,4 +423,4 @@ def test_imports_reads_what_the_page_promises(ada, study, tmp_path):
     path = tmp_path / "items.jsonl"
     path.write_text("\n".join(lines))
     job = ImportJob.objects.create(study=study, format="kibitz", filename=path.name, created_by=ada)
-    assert importers.import_file(job, path).errors == []
+    assert import_jobs.import_file(job, path).errors == []

@@ -17,8 +17,8 @@ from ninja.responses import Status as Reply
 from annotation.access import snapshot_for, study_for
 from annotation.errors import Conflict, Invalid
 from trainers import registry
-from webapp.runs import artifacts, frames, messages, services
-from webapp.runs.access import MAY_CONTROL, MAY_WATCH, artifact_for, loop_for, run_for
+from webapp.runs import artifacts, frames, lineage, messages, services
+from webapp.runs.access import MAY_CONTROL, MAY_WATCH, artifact_for, loop_for, run_for, withdrawn_from
 from webapp.runs.loop import new_labels
 from webapp.runs.models import SILENT_AFTER, Artifact, Chunk, Loop, Run, Worker
 
@@ -478,3 +478,41 @@ def change_loop(request: HttpRequest, pk: int, asked: LoopIn):
     """Switches retraining and proposing, and sets how; what is left out stays as it is."""
     study = study_for(request.user, pk, MAY_CONTROL)
     return services.set_loop(study=study, by=request.user, **asked.dict(exclude_none=True))
+
+
+# --- what a withdrawal touches
+
+
+class AffectedRunOut(Schema):
+    run: int
+    method: str
+    status: str
+    snapshot: int | None
+    through: list[int] = Field(description="Runs whose models it started from.")
+    models: list[int] = Field(description="The artifacts it left.")
+
+
+class AffectedOut(Schema):
+    snapshots: list[int]
+    runs: list[AffectedRunOut]
+
+
+@router.get("/studies/{pk}/affected", response=AffectedOut)
+def affected(request: HttpRequest, pk: int, item: int | None = None, person: int | None = None):
+    """The snapshots that hold an item, or a person's labels, and every run that learned from them at any remove."""
+    held = withdrawn_from(study_for(request.user, pk, MAY_WATCH), {"item": item, "person": person})
+    rows = lineage.trained_on(held)
+    return {
+        "snapshots": [one.pk for one in held],
+        "runs": [
+            {
+                "run": row["run"].pk,
+                "method": row["run"].method,
+                "status": row["run"].status,
+                "snapshot": row["run"].snapshot_id,
+                "through": row["through"],
+                "models": [one.pk for one in row["models"]],
+            }
+            for row in rows
+        ],
+    }

@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 
 from annotation.errors import Conflict, Invalid
 from annotation.services import add_items
+from annotation.webhooks import tell
 from trainers import envs, registry
 from webapp.celery import app
 from webapp.runs import artifacts
@@ -148,6 +149,7 @@ def stop_run(*, run: Run, by, now: bool = False) -> Run:
             note(
                 run, key=f"stopped-{run.attempt}", kind="stop", text=f"Stopped by {by} before it began", by=by
             )
+            tell_ended(run, run.status, run.reason)
         elif run.status in (Status.RUNNING, Status.PAUSED) or (now and run.status == Status.STOPPING):
             Command.objects.create(run=run, kind=Command.Kind.KILL if now else Command.Kind.STOP, by=by)
             run.status = Status.STOPPING
@@ -157,6 +159,13 @@ def stop_run(*, run: Run, by, now: bool = False) -> Run:
         nudge(f"run:{run.pk}")
     run.refresh_from_db()
     return run
+
+
+def tell_ended(run: Run, status: str, reason: str) -> None:
+    """Tells the study's webhooks that a run ended; in the transaction that ends it."""
+    if run.study_id:
+        told = {"run": run.pk, "name": run.name, "method": run.method, "status": str(status)}
+        tell(run.study_id, "run.finished", told | {"reason": reason[:2000]})
 
 
 def resume_run(*, run: Run, by) -> Run:
@@ -327,6 +336,7 @@ def _take_back(run: Run) -> None:
         run.status, run.reason = Status.STOPPED, f"{worker} was gone before the run had stopped."
         run.finished_at = Now()
         Command.objects.filter(run=run, applied_at=None).update(applied_at=Now())
+        tell_ended(run, run.status, run.reason)
     else:
         run.status, run.reason, run.sent_at = Status.QUEUED, "", None
     run.worker, run.heartbeat_at = "", None

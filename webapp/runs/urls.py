@@ -14,5 +14,6 @@ urlpatterns = [
     path("studies/<int:pk>/runs/", views.of_study, name="study"),
     path("studies/<int:pk>/runs/new/", views.new, name="new"),
     path("studies/<int:pk>/models/", views.models, name="models"),
+    path("studies/<int:pk>/affected/", views.affected, name="affected"),
     path("studies/<int:pk>/loop/", views.loop, name="loop"),
 ]

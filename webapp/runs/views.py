@@ -18,7 +18,7 @@ from annotation.models import Snapshot
 from trainers import registry
 from trainers.metrics import METRICS, PRIMARY
 from webapp.runs import artifacts, console, lineage, reports, samples, services
-from webapp.runs.access import MAY_CONTROL, MAY_WATCH, loop_for, run_for
+from webapp.runs.access import MAY_CONTROL, MAY_WATCH, loop_for, run_for, withdrawn_from
 from webapp.runs.forms import LoopForm, RunForm, models_of
 from webapp.runs.models import HELD, SILENT_AFTER, Artifact, Run, Status, Worker
 
@@ -303,6 +303,15 @@ def models(request: HttpRequest, pk: int) -> HttpResponse:
     ]
     context = {"study": study, "page": listed, "rows": rows, "may_control": membership.may(MAY_CONTROL)}
     return render(request, "runs/models.html", context)
+
+
+@login_required
+def affected(request: HttpRequest, pk: int) -> HttpResponse:
+    """What was frozen and trained with an item, or with a person's labels, before they were withdrawn."""
+    study = study_for(request.user, pk, MAY_WATCH)
+    held = withdrawn_from(study, request.GET)
+    context = {"study": study, "asked": request.GET, "snapshots": held, "rows": lineage.trained_on(held)}
+    return render(request, "runs/affected.html", context)
 
 
 @login_required

@@ -17,8 +17,11 @@ from celery import signals
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 from django.db.models.functions import Now
 
-from annotation.importers import resend
+from annotation import webhooks
+from annotation.import_jobs import resend
+from annotation.reliability import sweep as reliability
 from annotation.services import release_expired
+from webapp.runs import chat, ranking
 from webapp.runs.models import SILENT_AFTER, Worker
 from webapp.runs.services import advance_loops, machine, sweep
 
@@ -65,6 +68,11 @@ class Presence:
                     advance_loops()
                     release_expired()
                     resend()
+                    webhooks.sweep()
+                    reliability.sweep()
+                    chat.send_again()
+                    chat.pool.close_idle()
+                    ranking.sweep()
             except (OperationalError, InterfaceError) as problem:
                 log.warning("The worker's heartbeat waits for the database: %s", problem)
                 connection.close()

@@ -1,13 +1,15 @@
 """`manage.py import_items FILE --study NAME --format FORMAT`: a file into a study, which is created if need be."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
-from annotation.errors import Invalid
+from annotation import import_jobs
+from annotation.errors import Conflict, Invalid
 from annotation.formats import FORMATS
-from annotation.importers import import_file
+from annotation.importers import COUNTED
 from annotation.interfaces.registry import INTERFACES
 from annotation.models import ImportJob, Study
 from annotation.services import create_study
@@ -36,15 +38,34 @@ class Command(BaseCommand):
         if not file.is_file():
             raise CommandError(f"There is no file {file}.")
         target = self.find(study) or self.create(study, **rest)
-        job = ImportJob.objects.create(
-            study=target, format=format, filename=file.name, licence=licence, created_by=target.created_by
-        )
-        import_file(job, file)
+        with file.open("rb") as content:
+            job = import_jobs.keep(
+                study=target,
+                by=target.created_by,
+                chunks=iter(lambda: content.read(2**20), b""),
+                filename=file.name,
+                format=format,
+                licence=licence,
+            )
+        self.bring(job)
         if job.errors:
             listed = "\n".join(f"  {describe(one)}" for one in job.errors)
             raise CommandError(f"Nothing was imported from {file}:\n{listed}")
-        came = ", ".join(f"{count:,} {name}" for name, count in job.counts.items())
+        came = ", ".join(
+            f"{job.counts[name]:,} {name}" for name in ("items", *COUNTED.values()) if name in job.counts
+        )
         self.stdout.write(f"Study {target.pk} ({target.name}): {came}.")
+
+    def bring(self, job: ImportJob) -> None:
+        """Imports here and now; a worker goes on where this process is killed, and Ctrl-C takes everything back."""
+        try:
+            import_jobs.run(job.pk)
+        except KeyboardInterrupt:
+            with suppress(Conflict):  # it was just finished
+                import_jobs.cancel(job)
+                import_jobs.run(job.pk)
+            raise CommandError(f"Stopped; import {job.pk} left nothing.") from None
+        job.refresh_from_db()
 
     def find(self, study: str) -> Study | None:
         if study.isdecimal():
