@@ -26,7 +26,8 @@ def study_for(user, pk: int, role: Role = Role.ANNOTATOR) -> Study:
 def member_for(user, study_pk: int, username: str) -> Membership:
     """Another member of a study, for who may change what members may do."""
     study = study_for(user, study_pk, Role.RESEARCHER)
-    found = study.memberships.select_related("user", "study").filter(user__username__iexact=username).first()
+    people = study.memberships.select_related("user", "study")
+    found = None if "\x00" in username else people.filter(user__username__iexact=username).first()
     if found is None:
         raise Http404(f"{username!r} is no member of this study.")
     return found

@@ -144,7 +144,7 @@ def say(*, task: int, annotator, number: int, text: str) -> Exchange:
     text = _text(text, "said")
     with _conversation(task, annotator) as (claim, turns):
         options = _options(claim)
-        if number < len(turns) and turns[number].said == text:
+        if 0 <= number < len(turns) and turns[number].said == text:
             return turns[number].exchange
         if number != len(turns):
             raise Conflict("The conversation went on in another window. This one now shows how it stands.")
@@ -241,7 +241,7 @@ def _conversation(task: int, annotator) -> Iterator[tuple[Any, list[Turn]]]:
 def _last_turn(task: int, annotator, number: int) -> Iterator[tuple[Any, Turn]]:
     """The turn that may still be changed, which must be the one that was on the person's screen."""
     with _conversation(task, annotator) as (claim, turns):
-        if number != len(turns) - 1:
+        if not turns or number != len(turns) - 1:
             raise Conflict("The conversation went on in another window. This one now shows how it stands.")
         yield claim, turns[-1]
 

@@ -20,6 +20,7 @@ from annotation.models import EVERYONE, Gold, Label, Membership, Part, Role, Stu
 
 WINDOW = 20
 """Drift is looked for in a person's last so many gold answers; fewer than that say too little."""
+MOST_CALIBRATION = 1000
 KNOWN = (Part.GOLD, Part.QUALIFICATION)
 Standing = Membership.Standing
 
@@ -109,10 +110,12 @@ def _twin(task: Task, part: str, person) -> Task:
 
 def set_calibration(*, study: Study, count: int, kind: str | None = None) -> int:
     """Makes tasks that nobody has had yet into the slice that everyone is asked; returns how many it has now."""
+    if not 1 <= count <= MOST_CALIBRATION:
+        raise Invalid(f"Found {count}; expected 1 to {MOST_CALIBRATION:,} tasks at once.", field="count")
     fresh = study.tasks.filter(part=Part.QUEUE, open=F("overlap"), waiting=False, assignments=None)
     if kind:
         fresh = fresh.filter(kind=kind)
-    chosen = list(fresh.order_by("?").values_list("pk", flat=True)[: max(0, count)])
+    chosen = list(fresh.order_by("?").values_list("pk", flat=True)[:count])
     Task.objects.filter(pk__in=chosen, open=F("overlap")).update(
         part=Part.CALIBRATION, overlap=EVERYONE, open=EVERYONE
     )

@@ -41,6 +41,8 @@ FORGOTTEN_AFTER = timedelta(seconds=15)
 AWAY_AFTER = timedelta(seconds=25)
 """An import that nobody even called for this long: no worker is there to call."""
 REMOVED_AT_ONCE = 500
+MANY = 1_000
+"""After an import of so many rows the database takes stock, so that the queue's statements are planned anew."""
 
 
 class Cancelled(Exception):
@@ -296,6 +298,9 @@ def _open(job: ImportJob) -> None:
             "import.finished",
             {"import": job.pk, "filename": job.filename, "counts": job.counts},
         )
+    if (job.total or 0) >= MANY:
+        with connection.cursor() as cursor:  # a plan made for the small tables of before reads all of the large ones
+            cursor.execute("ANALYZE annotation_item, annotation_candidate, annotation_task")
     job.refresh_from_db()
 
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import connection
+from django.db.backends.postgresql.base import ServerBindingCursor
 from django.http import Http404
 
 from annotation.interfaces.registry import INTERFACES, interface
@@ -80,6 +81,7 @@ HAD = """
     WHERE had.task_id = {task} AND had.annotator_id = %(person)s AND had.state <> 'expired'
 """
 
+# `count` is written into the statement: a plan made for all counts expects a tenth of the table, and sorts it.
 # `mine` what this person holds already · `aside` what is mixed in: the qualification of who has not passed it, else
 # gold, calibration and repeats, as often as the study's rates draw them, and none about an item just seen · `near`,
 # `far` open places · `lapsed` leases of others that ran out, looked at only when nothing is open · `picked` what to
@@ -99,9 +101,9 @@ WITH me AS MATERIALIZED (
     SELECT a.id FROM annotation_assignment a JOIN annotation_task t ON t.id = a.task_id
     WHERE a.annotator_id = %(person)s AND a.study_id = %(study)s AND a.state = 'leased'
       AND a.task_id <> ALL(%(besides)s) {{of_kind}} AND EXISTS (SELECT FROM me WHERE may <> 'nothing')
-    ORDER BY t.position, t.id LIMIT %(count)s FOR UPDATE OF a SKIP LOCKED
+    ORDER BY t.position, t.id LIMIT {{count}} FOR UPDATE OF a SKIP LOCKED
 ), room AS MATERIALIZED (
-    SELECT least(%(count)s - (SELECT count(*) FROM mine), {MOST_HELD} - me.held) AS places FROM me
+    SELECT least({{count}} - (SELECT count(*) FROM mine), {MOST_HELD} - me.held) AS places FROM me
     WHERE may <> 'nothing'
 ), drawn AS MATERIALIZED (
     SELECT count(*) FILTER (WHERE random() < me.gold_rate) AS gold,
@@ -137,14 +139,14 @@ WITH me AS MATERIALIZED (
     WHERE t.study_id = %(study)s AND t.open > 0 AND t.part = 'queue' {{of_kind}} AND (SELECT places FROM rest) > 0
       AND (t.position, t.id) >= (coalesce((SELECT position FROM place), -1), coalesce((SELECT id FROM place), -1))
       AND NOT EXISTS ({HAD.format(task="t.id")})
-    ORDER BY t.position, t.id LIMIT %(count)s FOR NO KEY UPDATE OF t SKIP LOCKED
+    ORDER BY t.position, t.id LIMIT {{count}} FOR NO KEY UPDATE OF t SKIP LOCKED
 ), far AS MATERIALIZED (
     SELECT t.id FROM annotation_task t
     WHERE t.study_id = %(study)s AND t.open > 0 AND t.part = 'queue' {{of_kind}}
       AND (SELECT places FROM rest) > (SELECT count(*) FROM near)
       AND (t.position, t.id) < ((SELECT position FROM place), (SELECT id FROM place))
       AND NOT EXISTS ({HAD.format(task="t.id")})
-    ORDER BY t.position, t.id LIMIT %(count)s FOR NO KEY UPDATE OF t SKIP LOCKED
+    ORDER BY t.position, t.id LIMIT {{count}} FOR NO KEY UPDATE OF t SKIP LOCKED
 ), lapsed AS MATERIALIZED (
     SELECT a.id, a.task_id FROM annotation_assignment a JOIN annotation_task t ON t.id = a.task_id
     WHERE a.study_id = %(study)s AND a.state = 'leased' AND a.lease_until < now() AND a.annotator_id <> %(person)s
@@ -154,7 +156,7 @@ WITH me AS MATERIALIZED (
       AND NOT EXISTS (SELECT FROM annotation_assignment earlier WHERE earlier.task_id = a.task_id
                       AND earlier.id < a.id AND earlier.state = 'leased' AND earlier.lease_until < now())
       AND a.task_id NOT IN (SELECT id FROM near UNION ALL SELECT id FROM far)
-    ORDER BY a.lease_until, a.id LIMIT %(count)s FOR UPDATE OF a SKIP LOCKED
+    ORDER BY a.lease_until, a.id LIMIT {{count}} FOR UPDATE OF a SKIP LOCKED
 ), picked AS MATERIALIZED (
     SELECT id AS task_id, NULL::bigint AS from_assignment FROM aside
     UNION ALL SELECT task_id, from_assignment FROM (
@@ -213,11 +215,10 @@ def claim(*, study: int, person: int, kind: str | None, count: int, besides: lis
     `besides` are tasks that the member's page has in hand. A stranger to the study gets a 404.
     """
     rows = _rows(
-        CLAIM_TASKS.format(of_kind="AND t.kind = %(kind)s" if kind else ""),
+        CLAIM_TASKS.format(of_kind="AND t.kind = %(kind)s" if kind else "", count=int(count)),
         study=study,
         person=person,
         kind=kind,
-        count=count,
         besides=besides,
         lease=LEASE,
         preferred_first=[name for name in INTERFACES if interface(name).ORDER == "preferred"],
@@ -406,7 +407,15 @@ def left(*, study: int, person: int, kind: str | None) -> Left:
 
 
 def _rows(statement: str, **values) -> list[tuple]:
-    with connection.cursor() as cursor:
+    """The rows of a statement that the database plans once for each connection: planning costs more than running it.
+
+    Django's own cursors write values into the statement, so that each is planned anew; this one sends them apart.
+    """
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        prepared = ServerBindingCursor(connection.connection)
+    wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
+    with wrap(prepared) as cursor:
         cursor.execute(statement, values)
         return cursor.fetchall()
 

@@ -102,16 +102,18 @@ def study_of(tasks: int, tokens: list[str]) -> int:
 
 ROWS = """
 WITH items AS (
-    INSERT INTO annotation_item (study_id, context, position, external_id, source, created_at)
-    SELECT %(study)s, jsonb_build_object('prompt', 'Question ' || n || '?'), n, '', '{}', now()
+    INSERT INTO annotation_item (study_id, context, position, external_id, source, licence, collector, jurisdiction,
+        signal, withdrawn_reason, created_at)
+    SELECT %(study)s, jsonb_build_object('prompt', 'Question ' || n || '?'), n, '', '{}', '', '', '', 'unknown', '',
+        now()
     FROM generate_series(1, %(tasks)s) n RETURNING id, position
 ), candidates AS (
     INSERT INTO annotation_candidate (item_id, index, text, policy, source)
     SELECT items.id, side, %(text)s || side || items.id, 'peer', '{}' FROM items, generate_series(0, 1) side
     RETURNING id, item_id, index
 )
-INSERT INTO annotation_task (study_id, item_id, kind, candidates, position, overlap, open, done, waiting)
-SELECT %(study)s, items.id, 'pairwise', answers.ids, items.position, 1, 1, 0, false
+INSERT INTO annotation_task (study_id, item_id, kind, candidates, position, part, overlap, open, done, waiting)
+SELECT %(study)s, items.id, 'pairwise', answers.ids, items.position, 'queue', 1, 1, 0, false
 FROM items JOIN (
     SELECT item_id, array_agg(id ORDER BY index) AS ids FROM candidates GROUP BY item_id
 ) answers ON answers.item_id = items.id

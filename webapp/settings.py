@@ -57,7 +57,11 @@ def database(url: str) -> dict:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": options.pop("host", None) or parts.hostname or "",
         "PORT": options.pop("port", None) or parts.port or "",
-        "OPTIONS": {**options, "pool": {"min_size": 1, "max_size": 24, "timeout": 20}},
+        "OPTIONS": {
+            **options,
+            "pool": {"min_size": 1, "max_size": 24, "timeout": 20},
+            "prepare_threshold": 1,  # for cursors that send values apart, as the queue's do
+        },
     }
 
 
