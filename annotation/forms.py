@@ -248,7 +248,13 @@ class WebhookForm(forms.Form):
 
 
 class ExportForm(forms.Form):
-    """What an export is to hold; sent by GET, read by `annotation.exporters.read`."""
+    """What an export is to hold; sent by GET, read by `annotation.exporters.read`. A frozen one has no history."""
+
+    def __init__(self, *args, frozen: bool = False, **rest):
+        super().__init__(*args, **rest)
+        if frozen:
+            choices = self.fields["format"].choices
+            self.fields["format"].choices = [one for one in choices if one[0] != "history"]
 
     format = forms.ChoiceField(
         choices=[(name, one.label) for name, one in exporters.FORMATS.items()], label="Format"

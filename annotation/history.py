@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from annotation import consent
 from annotation.interfaces.registry import interface
-from annotation.models import Gold, Item, Label, Remark, Study, Verdict
+from annotation.models import Gold, Item, Label, Remark, Signal, Study, Verdict
 from annotation.review import words_of
+from annotation.snapshots.names import People
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,19 @@ def _words(kind: str, answer: dict, candidates: list[int]) -> str:
 
 
 def stories(study: Study) -> Iterator[dict[str, Any]]:
-    """Every item of a study with its story, for an export; one item at a time in memory."""
-    items = study.items.filter(upload=None).select_related("study__created_by").order_by("pk")
-    for item in items.iterator(chunk_size=200):
+    """Every item of a study with its story, for an export; one item at a time in memory.
+
+    People are called as they chose. What the study leaves out of its data is not told either: items that were taken out
+    or must not be trained on, and all that was said by people who took their consent back.
+    """
+    people = People(study)
+    people.learn(set(study.labels.values_list("annotator", flat=True).distinct()))
+    people.learn(set(study.memberships.values_list("user", flat=True)) | {study.created_by_id})
+    names = {account.username: people.name(pk) for pk, account in people.accounts.items()}
+    gone = {people.accounts[pk].username for pk in consent.withdrawn(study) if pk in people.accounts}
+    items = study.items.filter(upload=None, withdrawn_at=None).exclude(signal=Signal.NO_TRAIN)
+    for item in items.select_related("study__created_by").order_by("pk").iterator(chunk_size=200):
+        events = [replace(one, who=names.get(one.who, "")) for one in story(item) if one.who not in gone]
         yield {
             "item": item.pk,
             "external_id": item.external_id,
@@ -110,5 +122,5 @@ def stories(study: Study) -> Iterator[dict[str, Any]]:
             "candidates": [
                 {"id": one.pk, "text": one.text, "policy": one.policy} for one in item.candidates.all()
             ],
-            "history": [event.to_json() for event in story(item)],
+            "history": [event.to_json() for event in events],
         }

@@ -15,6 +15,7 @@ from annotation.exporters import dataset as hub
 from annotation.exporters import preferences, table
 from annotation.exporters.asked import PERSONAL, TIES, Asked, read
 from annotation.exporters.chosen import Counts, Source, check, choose
+from annotation.history import stories
 from annotation.models import Snapshot
 from annotation.snapshots import lines_of
 from trainers import records
@@ -76,6 +77,15 @@ def dataset(source: Source, asked: Asked | None = None) -> Iterator[bytes]:
     return hub.dataset(source, asked or Asked(format="dataset"))
 
 
+def history(source: Source, asked: Asked | None = None) -> Iterator[bytes]:
+    """An item a line, with all that happened to it, the oldest first."""
+    if isinstance(source, Snapshot):
+        raise Invalid("A snapshot is one moment and has no history. Export the study's.", field="format")
+    if not (asked or Asked()).everything:
+        raise Invalid("A history is exported whole: leave the filters and the split out.", field="format")
+    return _blocks(records.canonical(one).encode() + b"\n" for one in stories(source))
+
+
 FORMATS: dict[str, Format] = {
     "kibitz": Format("Kibitz JSONL: everything, to keep or to import again", kibitz),
     "trl": Format("TRL, standard: prompt, chosen and rejected as texts", trl),
@@ -83,6 +93,7 @@ FORMATS: dict[str, Format] = {
     "sft": Format("TRL, prompt and completion as messages: what people wrote or rewrote", sft),
     "dataset": Format("Hugging Face dataset: Parquet and a card, zipped", dataset, "zip", "application/zip"),
     "csv": Format("CSV, for spreadsheets", csv, "csv", "text/csv; charset=utf-8"),
+    "history": Format("History: an item a line, with all that happened to it", history),
 }
 
 
@@ -132,6 +143,6 @@ def filename(source: Source, asked: Asked) -> str:
 
 
 __all__ = [
-    "FORMATS", "PERSONAL", "TIES", "Asked", "csv", "dataset", "export", "filename", "format_of", "kibitz", "read",
-    "sft", "stream", "trl", "trl_chat",
+    "FORMATS", "PERSONAL", "TIES", "Asked", "csv", "dataset", "export", "filename", "format_of", "history", "kibitz",
+    "read", "sft", "stream", "trl", "trl_chat",
 ]  # fmt: skip

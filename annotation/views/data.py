@@ -57,7 +57,7 @@ def snapshot(request, pk):
     page = {
         "snapshot": frozen,
         "study": frozen.study,
-        "form": ExportForm(),
+        "form": ExportForm(frozen=True),
         "steps": [step for step in frozen.process.get("filters", []) if step["left_out"]],
         "since": governance.withdrawn_since(frozen),
         "methods": [

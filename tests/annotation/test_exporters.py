@@ -106,7 +106,7 @@ def test_the_refusal_reaches_pages_and_api():
 def test_the_same_version_exported_twice_has_the_same_hash_and_one_changed_label_changes_it():
     study = labelled(A, TIE, items=3)
     frozen = freeze(study)
-    for name in exporters.FORMATS:
+    for name in exporters.FORMATS.keys() - {"history"}:
         digests = {
             hashlib.sha256(exported(frozen, format=name, test=0.5, ties="both")).hexdigest() for _ in range(2)
         }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from uuid import uuid4
 
 import pytest
 from django.db import DatabaseError, transaction
 
-from annotation import review
+from annotation import consent, exporters, review
 from annotation.errors import Conflict, Invalid
 from annotation.history import stories, story
 from annotation.models import Assignment, Label, Remark, Role, Task, Verdict
@@ -160,6 +161,24 @@ def test_an_items_history_reads_in_the_order_in_which_it_happened(study, reviewe
     (exported,) = [row for row in stories(study) if row["item"] == task.item_id]
     assert [event["what"] for event in exported["history"]] == [what for _, what in told]
     assert exported["history"][1]["answer"]["choice"] == "chosen"
+
+
+def test_an_exported_history_calls_people_as_they_chose_and_leaves_out_who_took_consent_back():
+    study = studies.study(items=1, overlap=2, members=2, consent="For science.")
+    one, two = studies.annotators(study)
+    for user in (one, two):
+        consent.agree(study.memberships.get(user=user))
+    task, *_ = dispute(study)
+    (row,) = stories(study)
+    who = [event.get("who") for event in row["history"]]
+    assert len(set(who)) == 3 and not {one.username, two.username} & set(who)
+    consent.withdraw(study.memberships.get(user=two))
+    (row,) = stories(study)
+    assert [event.get("who") for event in row["history"]] == who[:2]
+    text = b"".join(exporters.export(study, exporters.Asked(format="history"))).decode()
+    assert [json.loads(line)["item"] for line in text.splitlines()] == [task.item_id]
+    with pytest.raises(Invalid, match="leave the filters"):
+        exporters.export(study, exporters.Asked(format="history", agreement=0.5))
 
 
 def test_a_reviewer_settles_on_the_page_and_goes_on_to_the_next(study, reviewer, client):
