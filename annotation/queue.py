@@ -81,6 +81,19 @@ HAD = """
     WHERE had.task_id = {task} AND had.annotator_id = %(person)s AND had.state <> 'expired'
 """
 
+# What a label `said` speaks for an answer `c`: a comparison won, each answer placed below it, or, less than any of
+# these, its mean share of the points.
+WINS = """CASE said.kind
+    WHEN 'pairwise' THEN (said.answer->>'chosen' = c.id::text)::int
+    WHEN 'ranking' THEN (
+        SELECT count(*) FROM jsonb_array_elements_text(said.answer->'candidates') WITH ORDINALITY mine (id, nth),
+            jsonb_array_elements_text(said.answer->'ranks') below
+        WHERE mine.id = c.id::text AND below::int > (said.answer->'ranks'->>(mine.nth::int - 1))::int)
+    WHEN 'rating' THEN (
+        SELECT avg(given.value::numeric / (said.answer->'scale'->>given.key)::numeric) / 2
+        FROM jsonb_each_text(said.answer->'scores') given WHERE said.answer->>'candidate' = c.id::text)
+    END"""
+
 # `count` is written into the statement: a plan made for all counts expects a tenth of the table, and sorts it.
 # `mine` what this person holds already · `aside` what is mixed in: the qualification of who has not passed it, else
 # gold, calibration and repeats, as often as the study's rates draw them, and none about an item just seen · `near`,
@@ -175,10 +188,10 @@ WITH me AS MATERIALIZED (
     SELECT t.study_id, t.id, %(person)s, 'leased', now() + %(lease)s,
         coalesce(CASE WHEN t.kind = ANY(%(preferred_first)s) THEN
             (SELECT array_agg(c.id ORDER BY (
-                 SELECT count(*) FROM annotation_label said JOIN annotation_task judged ON judged.id = said.task_id
-                 WHERE judged.item_id = t.item_id AND said.answer->>'chosen' = c.id::text AND NOT said.withdrawn
+                 SELECT sum({WINS}) FROM annotation_label said JOIN annotation_task judged ON judged.id = said.task_id
+                 WHERE judged.item_id = t.item_id AND NOT said.withdrawn
                    AND NOT EXISTS (SELECT FROM annotation_label later WHERE later.supersedes_id = said.id)
-             ) DESC, c.index) FROM annotation_candidate c WHERE c.id = ANY(t.candidates))
+             ) DESC NULLS LAST, c.index) FROM annotation_candidate c WHERE c.id = ANY(t.candidates))
         WHEN t.part = 'repeat' THEN
             (SELECT array_agg(one ORDER BY nth DESC) FROM unnest((
                  SELECT before."order" FROM annotation_assignment before

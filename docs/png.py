@@ -1,4 +1,4 @@
-"""Makes a picture of a page small: 256 colours, the ones it is mostly made of, in one byte each."""
+"""Makes a picture of a page small: 256 colours, in one byte each."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def unfilter(how: int, row: np.ndarray, above: np.ndarray) -> np.ndarray:
 
 
 def with_palette(image: np.ndarray) -> bytes:
-    """A PNG of the most frequent 256 colours; every other pixel takes the nearest of them."""
+    """A PNG of 256 of its colours; every other pixel takes the nearest of them."""
     height, width, _ = image.shape
     flat = image.reshape(-1, 3).astype(np.int32)
     colours, place, count = np.unique(
         flat @ np.array([65536, 256, 1]), return_inverse=True, return_counts=True
     )
     all_of_them = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1)
-    palette = all_of_them[np.sort(np.argsort(-count)[:256])]
+    palette = chosen(all_of_them, count)
     nearest = np.concatenate(
         [
             ((some[:, None, :] - palette[None]) ** 2).sum(axis=2).argmin(axis=1)
@@ -84,6 +84,20 @@ def with_palette(image: np.ndarray) -> bytes:
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
         for name, body in parts
     )
+
+
+def chosen(colours: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """The most frequent colours, and then those farthest from what is chosen: a small green dot stays green."""
+    order = np.argsort(-count)
+    picked = list(order[:160])
+    apart = np.full(len(colours), np.inf)
+    for start in range(0, len(picked), 16):
+        some = colours[picked[start : start + 16]]
+        apart = np.minimum(apart, ((colours[:, None] - some[None]) ** 2).sum(axis=2).min(axis=1))
+    while len(picked) < 256 and apart.max() > 0:
+        picked.append(int(np.argmax(apart * (count > 2))))
+        apart = np.minimum(apart, ((colours - colours[picked[-1]]) ** 2).sum(axis=1))
+    return colours[np.sort(picked)]
 
 
 def shrink(path: Path) -> None:

@@ -7,6 +7,7 @@ see: every way to ask, the pages of reviewers, and, once the loop has trained on
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -29,15 +30,15 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 LABELS = 110
 WAIT_SECONDS = 600
 WIDE, NARROW = (1440, 900), (390, 844)
-PICTURES = {  # name: the address, with the numbers of the showcase's study, critique and item; and the window
+PICTURES = {  # name: the address, with the numbers that docs/showcase.py prints; and the window
     "label": ("/studies/1/label/?kind=pairwise", WIDE),
     "study": ("/studies/1/", WIDE),
     "run": ("", WIDE),
     **{
-        f"label-{kind}": (f"/studies/{{study}}/label/?kind={kind}", WIDE)
+        f"label-{kind}": (f"/studies/{{{kind}}}/label/", WIDE)
         for kind in ("ranking", "rating", "edit", "critique", "steps", "demonstration", "conversation")
     },
-    "label-narrow": ("/studies/{study}/label/?kind=pairwise", NARROW),
+    "label-narrow": ("/studies/{pairwise}/label/", NARROW),
     "quality": ("/studies/{study}/quality/", WIDE),
     "review": ("/studies/{study}/review/", WIDE),
     "review-task": ("/tasks/{task}/review/", WIDE),
@@ -60,21 +61,23 @@ def main(wanted: list[str]) -> None:
 
     def manage(*command: str) -> str:
         ran = [sys.executable, "manage.py", *command]
-        return subprocess.run(ran, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+        return subprocess.run(
+            ran, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
 
     try:
         link = next(found[0] for line in studio.stdout if (found := re.search(r"http://\S+/enter/\S+", line)))
         manage("simulate", "--study", "1", "--labels", str(LABELS))
         told = manage("shell", "-c", "from docs.showcase import build; build()")
-        numbers = re.search(r"showcase (\d+) (\d+) (\d+)", told).groups()
-        photograph(link, wanted or list(PICTURES), dict(zip(("study", "task", "item"), numbers, strict=True)))
+        numbers = json.loads(re.search(r"^showcase (.*)$", told, re.M)[1])
+        photograph(link, wanted or list(PICTURES), numbers)
     finally:
         studio.send_signal(signal.SIGINT)
         studio.wait()
         shutil.rmtree(home, ignore_errors=True)
 
 
-def photograph(link: str, wanted: list[str], numbers: dict[str, str]) -> None:
+def photograph(link: str, wanted: list[str], numbers: dict[str, int]) -> None:
     site = link.split("/accounts/")[0]
     IMAGES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:

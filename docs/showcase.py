@@ -1,16 +1,17 @@
-"""A study that asks in every way, with answers of simulated annotators: what the pictures of the documentation show.
+"""Studies that ask in every way, and one answered by simulated annotators: what the pictures of the documentation show.
 
 `manage.py shell -c "from docs.showcase import build; build()"` in a studio of its own; see docs/screenshots.py.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from uuid import uuid4
 
 from django.contrib.auth import get_user_model
 
-from annotation import exchanges, gold, remarks, review, services, snapshots
+from annotation import consent, exchanges, gold, remarks, review, services, snapshots
 from annotation.models import Remark, Study, Task
 from annotation.reliability import sweep
 from annotation.simulation import simulated_annotators
@@ -20,16 +21,16 @@ CRITERIA = [
     {"name": "tone", "label": "Tone", "question": "Which is kinder?"},
     {"name": "facts", "label": "Facts", "question": "Which is right?"},
 ]
-WAYS = [
-    {"kind": "pairwise", "options": {"criteria": CRITERIA}},
-    {"kind": "ranking", "options": {}},
-    {"kind": "rating", "options": {}},
-    {"kind": "edit", "options": {}},
-    {"kind": "critique", "options": {"rewrite": True}},
-    {"kind": "steps", "options": {"mode": "every"}},
-    {"kind": "demonstration", "options": {"turns": "many"}},
-    {"kind": "conversation", "options": {}},
-]
+WAYS = {
+    "pairwise": {"criteria": CRITERIA},
+    "ranking": {},
+    "rating": {},
+    "edit": {},
+    "critique": {"rewrite": True},
+    "steps": {"mode": "every"},
+    "demonstration": {"turns": "many"},
+    "conversation": {},
+}
 GUIDELINE = "An answer is good when it **answers what was asked**, is true of this hotel, and is kind.\n"
 LATE = "Could I check out at two tomorrow? My train leaves at four."
 ANSWERS = [
@@ -39,7 +40,10 @@ ANSWERS = [
     "Our spa opens at nine, and the pool was voted the best in town. Until two you may stay for 20 euros.",
 ]
 PASSAGES = [
-    {"title": "House rules", "text": "Check-out is at 11:00. Until 14:00 a room is kept at no cost where it is free."}
+    {
+        "title": "House rules",
+        "text": "Check-out is at 11:00. Until 14:00 a room is kept at no cost where it is free.",
+    }
 ]
 TRACE = (
     "The room costs 80 euros a night, so three nights are 3 × 80 = 240 euros.\n\n"
@@ -50,27 +54,49 @@ TRACE = (
 TALK = "You arrive late, you are tired, and your room has no towels. Find out when you can have some."
 
 
-def build() -> int:
-    """Makes the study and prints its number and those of what is to be photographed."""
+def build() -> None:
+    """Makes the studies, and prints in JSON the numbers of what is to be photographed."""
     owner = get_user_model().objects.filter(memberships__role="owner").order_by("pk").first()
+    shown = {kind: to_label(kind, options, owner) for kind, options in WAYS.items()}
+    study, task = to_review(owner)
+    print("showcase", json.dumps({**shown, "study": study.pk, "task": task.pk, "item": task.item_id}))
+
+
+def to_label(kind: str, options: dict, owner) -> int:
+    """A study with one thing to label, which nobody has answered yet."""
     study = services.create_study(
-        name="Front desk: every way to ask", owner=owner, interfaces=WAYS, overlap=3, guidelines=GUIDELINE,
-        licence="CC-BY-4.0", consent="Your answers train a small model and are published under CC-BY-4.0.",
+        name="Front desk", owner=owner, interfaces=[{"kind": kind, "options": options}], guidelines=GUIDELINE
+    )
+    about = {"context": {"prompt": LATE}, "candidates": ANSWERS, "source": {"passages": PASSAGES}}
+    if kind in ("critique", "edit"):
+        about["candidates"] = [ANSWERS[1]]
+    if kind == "steps":
+        about = {"context": {"prompt": "What do three nights cost two guests?"}, "candidates": [TRACE]}
+    if kind == "conversation":
+        about = {"context": {"prompt": TALK}, "candidates": []}
+    services.add_items(study=study, items=[about])
+    if kind == "conversation":
+        talk_a_little(study, owner)
+    return study.pk
+
+
+def to_review(owner) -> tuple[Study, Task]:
+    """A study that several have answered, with all that reviewers look at; and the task of a critique in it."""
+    study = services.create_study(
+        name="Front desk", owner=owner, interfaces=["pairwise", "critique", "rating"], overlap=3,
+        guidelines=GUIDELINE, licence="CC-BY-4.0",
+        consent="Your answers train a small model and are published under CC-BY-4.0.",
     )  # fmt: skip
-    study.memberships.update(consent_version=study.consent_version)
-    first = {"context": {"prompt": LATE}, "candidates": ANSWERS, "source": {"passages": PASSAGES}}
-    trace = {"context": {"prompt": "What do three nights cost two guests?"}, "candidates": [TRACE]}
-    talk = {"context": {"prompt": TALK}, "candidates": []}
-    services.add_items(study=study, items=[first, trace, talk, *questions(30)])
+    first = {"context": {"prompt": LATE}, "candidates": ANSWERS[:2], "source": {"passages": PASSAGES}}
+    services.add_items(study=study, items=[first, *questions(30)])
     people = simulated_annotators(study, 4)
-    study.memberships.update(consent_version=study.consent_version)
+    for member in study.memberships.all():
+        consent.agree(member, study.consent_version)
     answered(study, people, random.Random(1))
-    shown = review_some(study, owner, people[0])
-    talk_a_little(study, owner)
+    shown = review_some(study, owner)
     sweep.fit(study)
     snapshots.freeze(study=study, by=owner, name="First labels")
-    print(f"showcase {study.pk} {shown.pk} {shown.item_id}")
-    return study.pk
+    return study, shown
 
 
 def questions(count: int) -> list[dict]:
@@ -91,7 +117,6 @@ def answered(study: Study, people: list, rng: random.Random) -> None:
         for _ in range(4):
             give(study, person, "critique", criticised)
             give(study, person, "rating", lambda turn: {"scores": {"quality": rng.randint(2, 5)}})
-        give(study, person, "steps", lambda turn: {"first_wrong": None})
 
 
 def give(study: Study, person, kind: str, say) -> None:
@@ -113,6 +138,9 @@ def criticised(turn) -> dict:
     if text != ANSWERS[1]:
         return {"fine": True}
     again = text.rindex("Check-out is at eleven.")
+    if turn.assignment.annotator.username.endswith("2"):  # people see different things
+        said_twice = {"start": again, "end": len(text), "type": "Redundant", "note": "Word for word."}
+        return {"spans": [said_twice], "note": "Cold, but not wrong."}
     hedge = text.index("Late check-out")
     return {
         "spans": [
@@ -124,11 +152,11 @@ def criticised(turn) -> dict:
     }
 
 
-def review_some(study: Study, owner, flagger) -> Task:
+def review_some(study: Study, owner) -> Task:
     """A flag, a settled task, and known answers; the task of the critique that is shown."""
     first, second, *_ = Task.objects.filter(study=study, kind="pairwise", done__gte=2).order_by("-pk")
     remarks.remark(
-        task=first, author=flagger_of(first, flagger), kind=Remark.Kind.FLAG, key=uuid4(),
+        task=first, author=first.labels.first().annotator, kind=Remark.Kind.FLAG, key=uuid4(),
         reason=Remark.Reason.PERSONAL, text="The guest's telephone number is in it.",
     )  # fmt: skip
     review.settle(task=second, by=owner, answer={"choice": "a", "strength": 2}, reason="It answers at once.")
@@ -139,11 +167,6 @@ def review_some(study: Study, owner, flagger) -> Task:
         for task in Task.objects.filter(study=study, kind="critique", done__gte=1).select_related("item")
         if task.labels.filter(answer__fine=False).exists()
     )
-
-
-def flagger_of(task: Task, otherwise):
-    turn = task.assignments.select_related("annotator").first()
-    return turn.annotator if turn else otherwise
 
 
 def talk_a_little(study: Study, owner) -> None:

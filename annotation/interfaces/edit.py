@@ -1,6 +1,6 @@
 """Rewrite an answer. Writes a `Correction`: the edited text is better than the original.
 
-Where a study also compares answers, the edit of an item waits until one of its comparisons is in, and then
+Where a study also compares, ranks or rates answers, the edit of an item waits until one of these is in, and then
 opens on the answer preferred so far; where it does not, on the first answer.
 """
 
@@ -20,7 +20,7 @@ template = "annotation/interfaces/edit.html"
 
 VERSION = 1
 ORDER = "preferred"
-FOLLOWS = ("pairwise",)
+FOLLOWS = ("pairwise", "ranking", "rating")
 LEAST = 1
 ACTIONS = {"preview": ("v", "show the rewritten answer as it will be read, or what was changed")}
 KEYS = [("Enter", "write, where an answer is to be rewritten"), ("Ctrl Enter", "send the rewritten answer")]

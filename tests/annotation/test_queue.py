@@ -292,6 +292,24 @@ def test_an_edit_waits_for_the_comparison_and_opens_on_the_preferred_answer():
     assert kinds == ["pairwise", "pairwise", "pairwise", "edit"]
 
 
+def test_an_edit_opens_on_the_answer_that_was_ranked_first_or_rated_best():
+    study = studies.study("ranking", "edit", items=1, answers=4, members=1)
+    (user,) = studies.annotators(study)
+    turn = studies.claim(study, user)
+    best, worst, nowhere, second = turn.candidates
+    ranks = {str(best.pk): 1, str(second.pk): 2, str(worst.pk): 3, str(nowhere.pk): None}
+    studies.answer(turn, {"ranks": ranks})
+    order = [one.pk for one in studies.claim(study, user).candidates]
+    assert order[:2] == [best.pk, second.pk] and set(order[2:]) == {worst.pk, nowhere.pk}
+
+    study = studies.study("rating", "edit", items=1, answers=2, members=1)
+    (user,) = studies.annotators(study)
+    for points in (2, 5):
+        turn = studies.claim(study, user, kind="rating")
+        studies.answer(turn, {"scores": {"quality": points}})
+    assert studies.claim(study, user, kind="edit").candidates[0].pk == turn.candidates[0].pk
+
+
 def test_an_edit_alone_does_not_wait_and_opens_on_the_first_answer():
     study = studies.study("edit", items=1, answers=2, members=1)
     turn = studies.claim(study, studies.annotators(study)[0])
