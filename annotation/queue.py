@@ -22,7 +22,8 @@ from annotation.models import Assignment, Candidate, Item, Label, Study, Task
 LEASE = timedelta(minutes=5)
 """How long a task stays with someone who shows no sign of life; the page renews it every minute."""
 MOST_HELD = 20
-"""How many tasks one person may hold in a study at once: enough to work ahead, too few to empty the queue."""
+"""How many tasks one person may hold in a study at once, of the kind they ask for where they ask for one: enough to
+work ahead, too few to empty the queue."""
 APART = 10
 """How many other tasks lie between two questions about one item, where the second is gold, calibration or a repeat."""
 NEAR = 50
@@ -101,8 +102,9 @@ WINS = """CASE said.kind
 # take · `won` what was taken: of two tabs of one person, one wins.
 CLAIM_TASKS = f"""
 WITH me AS MATERIALIZED (
-    SELECT m.id, (SELECT count(*) FROM annotation_assignment held WHERE held.annotator_id = %(person)s
-                  AND held.study_id = %(study)s AND held.state = 'leased') AS held,
+    SELECT m.id, (SELECT count(*) FROM annotation_assignment held JOIN annotation_task t ON t.id = held.task_id
+                  WHERE held.annotator_id = %(person)s AND held.study_id = %(study)s AND held.state = 'leased'
+                  {{of_kind}}) AS held,
         CASE WHEN s.archived_at IS NOT NULL THEN 'nothing'
              WHEN s.consent <> '' AND m.consent_version <> s.consent_version THEN 'nothing'
              WHEN s.pass_bar > 0 AND m.role = 'annotator' AND m.standing <> 'passed' THEN 'qualify'
@@ -385,8 +387,8 @@ SELECT
     (SELECT min(a.lease_until) FROM annotation_assignment a JOIN annotation_task t ON t.id = a.task_id
         WHERE a.study_id = %(study)s AND a.state = 'leased' AND a.annotator_id <> %(person)s AND t.part = 'queue'
         {{of_kind}} AND NOT EXISTS ({HAD.format(task="t.id")})),
-    (SELECT count(*) FROM annotation_assignment a WHERE a.study_id = %(study)s AND a.annotator_id = %(person)s
-        AND a.state = 'leased'),
+    (SELECT count(*) FROM annotation_assignment a JOIN annotation_task t ON t.id = a.task_id
+        WHERE a.study_id = %(study)s AND a.annotator_id = %(person)s AND a.state = 'leased' {{of_kind}}),
     EXISTS (SELECT FROM annotation_task t WHERE t.study_id = %(study)s),
     me.archived, me.unasked, me.qualifies, me.standing
 FROM me

@@ -162,7 +162,7 @@ def _change_consent(mine, post) -> str:
 def withdraw_item(request, pk):
     """Takes an item out of queue and future snapshots: one of this study, by its number or its name elsewhere."""
     study = study_for(request.user, pk, Role.RESEARCHER)
-    name = request.POST.get("item", "").strip()
+    name = request.POST.get("item", "").replace("\x00", "").strip()
     found = study.items.filter(external_id=name).first() if name else None
     if found is None and name.isdecimal() and len(name) < 19:
         found = study.items.filter(pk=int(name)).first()

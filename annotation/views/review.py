@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from annotation import exchanges, gold, remarks, review
+from annotation import gold, remarks, review
 from annotation.access import item_for, label_for, membership_for, remark_for, task_for
 from annotation.detail import detail_of
 from annotation.errors import Conflict, Invalid
@@ -204,11 +204,15 @@ def item(request, pk):
     return render(request, "annotation/item.html", page)
 
 
-def full_story(shown: Item) -> list[tuple[Event, dict]]:
-    """The item's story, each answer in it in full."""
+def full_story(shown: Item) -> list[tuple[Event, dict, str]]:
+    """The item's story: each answer in it in full, and which of several texts it is about."""
     tasks = {one.pk: one for one in shown.tasks.select_related("study")}
     candidates = list(shown.candidates.all())
-    return [
-        (event, detail_of(tasks[event.task], event.answer, candidates) if event.answer else {})
-        for event in story(shown)
-    ]
+    numbers = {one.pk: one.index + 1 for one in candidates}
+    found = []
+    for event in story(shown):
+        task = tasks.get(event.task)
+        detail = detail_of(task, event.answer, candidates) if task and event.answer else {}
+        about = [numbers[pk] for pk in task.candidates if pk in numbers] if task and len(numbers) > 1 else []
+        found.append((event, detail, " and ".join(str(one) for one in about) if len(about) < 3 else ""))
+    return found

@@ -98,6 +98,7 @@ class LabelTask extends HTMLElement {
     });
     setInterval(() => this.beat(), HEARTBEAT);
     listen(document);
+    document.querySelector(".room-kinds [aria-current]")?.scrollIntoView({ inline: "nearest", block: "nearest" });
     apply(document, this.keys);
 
     const form = this.querySelector("form.task");

@@ -163,6 +163,7 @@ export class RunChart extends HTMLElement {
     this.slider = this.querySelector("input");
     this.slider.value = this.options.smooth;
     this.slider.setAttribute("aria-label", `Smoothing of ${this.panel.title}`);
+    this.plot.setAttribute("aria-label", `${this.panel.title}: nothing is drawn yet.`);
     this.#writeLegend();
   }
 

@@ -18,7 +18,11 @@ def detail(kind, said: dict, **rest) -> dict:
 
 def test_the_pieces_of_a_text_are_the_whole_text_however_stretches_overlap():
     text = "😀 one two three"
-    spans = [{"start": 2, "end": 9, "number": 1}, {"start": 6, "end": 9, "number": 2}, {"start": 6, "end": 15, "number": 3}]
+    spans = [
+        {"start": 2, "end": 9, "number": 1},
+        {"start": 6, "end": 9, "number": 2},
+        {"start": 6, "end": 15, "number": 3},
+    ]
     found = pieces(text, spans)
     assert "".join(one["text"] for one in found) == text
     assert [[span["number"] for span in one["over"]] for one in found] == [[], [1], [1, 2, 3], [3]]

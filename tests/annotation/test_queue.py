@@ -310,6 +310,16 @@ def test_an_edit_opens_on_the_answer_that_was_ranked_first_or_rated_best():
     assert studies.claim(study, user, kind="edit").candidates[0].pk == turn.candidates[0].pk
 
 
+def test_what_one_holds_of_one_kind_stands_in_the_way_of_no_other():
+    study = studies.study("pairwise", "rating", items=30, members=1)
+    (user,) = studies.annotators(study)
+    for _ in range(3):
+        have = list(Assignment.objects.filter(state="leased").values_list("task", flat=True))
+        services.claim_tasks(study=study, annotator=user, kind="pairwise", count=10, besides=have)
+    assert Assignment.objects.filter(state="leased").count() == queue.MOST_HELD
+    assert studies.claim(study, user, kind="rating").task.kind == "rating"
+
+
 def test_an_edit_alone_does_not_wait_and_opens_on_the_first_answer():
     study = studies.study("edit", items=1, answers=2, members=1)
     turn = studies.claim(study, studies.annotators(study)[0])

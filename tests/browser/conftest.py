@@ -9,6 +9,9 @@ import pytest
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.browser.house import House, full_house
+from tests.browser.site_map import Visitor
+
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -67,3 +70,15 @@ def sign_in(context: BrowserContext, site) -> Callable:
         context.add_cookies([{"name": "sessionid", "value": session, "url": site.url}])
 
     return enter
+
+
+@pytest.fixture
+def house(transactional_db) -> House:
+    """A studio in full use."""
+    return full_house()
+
+
+@pytest.fixture
+def visitor(page: Page, house: House, sign_in: Callable) -> Visitor:
+    """Goes to the pages of the full house."""
+    return Visitor(page, house, sign_in)

@@ -86,7 +86,7 @@ def cut_off(page: Page) -> list[str]:
 
 # At 200 %, a window of 1280 by 900 has 640 by 450 of its pixels left; 320 is 1280 at 400 %.
 @pytest.mark.parametrize("size", [(640, 450), (390, 800), (320, 640)])
-@pytest.mark.parametrize("kind", ["pairwise", "edit", "rating", "ranking"])
+@pytest.mark.parametrize("kind", INTERFACES)
 def test_enlarged_or_narrow_everything_can_be_reached(page, sign_in, ada, kind, size):
     study = studies.study(kind, items=3, owner=ada)
     page.set_viewport_size({"width": size[0], "height": size[1]})

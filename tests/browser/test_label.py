@@ -264,6 +264,26 @@ def test_rewriting_shows_the_changes_keeps_a_draft_and_sends(page, sign_in, ada)
     expect(editor).to_have_value(original.replace("Answer", "A kinder answer"))
 
 
+def test_an_answer_is_rewritten_by_keys_alone(page, sign_in, ada):
+    study = studies.study("edit", items=2, owner=ada)
+    sign_in(ada)
+    open_room(page, study)
+    first = shown(page)
+    original = page.locator("[data-original]").text_content()
+    for key in ("Enter", "Control+Home", "Control+Delete"):  # into the text, to its begin, a word out
+        page.keyboard.press(key)
+    page.keyboard.type("My answer 1")  # what is written presses nothing
+    page.keyboard.press("Control+Enter")
+    saved(page)
+    label = Label.objects.get()
+    assert label.task_id == first and original.startswith("Answer ")
+    assert label.answer["text"] == original.replace("Answer", "My answer 1")
+    page.keyboard.press("Escape")  # out of the text, where the letters are keys again
+    page.keyboard.press("s")
+    saved(page)
+    expect(page.locator("[data-nothing]")).to_be_visible()
+
+
 RATED = {
     "kind": "rating",
     "options": {

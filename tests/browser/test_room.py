@@ -360,8 +360,8 @@ def test_flags_the_way_back_and_own_keys_work_without_script(browser, site, sign
 
 
 def test_whoever_has_not_agreed_reads_what_to_agree_to_and_then_the_first_question(page, sign_in, ada):
-    study = studies.study(items=3, owner=ada, consent="Your answers are **published**.")
-    sign_in(ada)
+    study = studies.study(items=3, owner=ada, members=1, consent="Your answers are **published**.")
+    sign_in(*studies.annotators(study))
     page.goto(f"/studies/{study.pk}/label/")
     expect(page.locator(".agree")).to_contain_text("version 1")
     expect(page.locator(".agree strong")).to_have_text("published")

@@ -14,8 +14,9 @@ from typing import Any
 import kombu.exceptions
 import psutil
 import redis.exceptions
+from django.core.exceptions import ValidationError
 from django.db import connection, transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Model, Q
 from django.db.models.functions import Now
 
 from annotation.errors import Conflict, Invalid
@@ -82,17 +83,28 @@ def start_run(
         "snapshot": snapshot.digest if snapshot else None,
         "inputs": {role: {"artifact": one.pk, "digest": one.digest} for role, one in inputs.items()},
     }
+    run = Run(
+        study=study, snapshot=snapshot, method=method, config=full, seed=seed, name=name, gold=gold,
+        queue=queue, trigger=trigger, round=round, created_by=by, provenance=provenance,
+    )  # fmt: skip
+    _check_fits(run, "seed", "name", "queue")
     with transaction.atomic():
-        run = Run.objects.create(
-            study=study, snapshot=snapshot, method=method, config=full, seed=seed, name=name, gold=gold,
-            queue=queue, trigger=trigger, round=round, created_by=by, provenance=provenance,
-        )  # fmt: skip
+        run.save(force_insert=True)
         RunInput.objects.bulk_create(
             RunInput(run=run, role=role, artifact=one) for role, one in inputs.items()
         )
         transaction.on_commit(lambda: send(run))
     run.refresh_from_db()
     return run
+
+
+def _check_fits(row: Model, *names: str) -> None:
+    """Whether the database can hold what these fields were given."""
+    try:
+        row.clean_fields(exclude={field.name for field in row._meta.fields} - set(names))
+    except ValidationError as problem:
+        field, words = next(iter(problem.message_dict.items()))
+        raise Invalid(f"{field}: {words[0]}", field=field) from None
 
 
 def _check_snapshot(snapshot, method: str, entry: registry.Entry) -> None:
@@ -292,6 +304,7 @@ def set_loop(*, study, by, **changes: Any) -> Loop:
             raise Invalid(str(problem), field=f"{stage}_config") from problem
     if loop.retrain_every < 1 or loop.propose_count < 1:
         raise Invalid("A round needs at least one label and one comparison.", field="retrain_every")
+    _check_fits(loop, "retrain_every", "propose_count", "gold", "seed")
     loop.changed_by, loop.problem = by, ""
     loop.save()
     return loop
