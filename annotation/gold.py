@@ -50,7 +50,9 @@ def make_gold(*, task: Task, answer: Any, by, reason: str = "", part: str = Part
         raise Invalid(f"Found {part!r}; expected {' or '.join(KNOWN)}.", field="part")
     answer = check_answer(task, answer)
     if not task.candidates:
-        raise Conflict("What people write or say themselves has no known answer. Choose a task that judges answers.")
+        raise Conflict(
+            "What people write or say themselves has no known answer. Choose a task that judges answers."
+        )
     task = Task.objects.select_for_update(no_key=True).get(pk=task.pk)
     if task.person_id or task.part == Part.REPEAT:
         raise Conflict("This task is one person's own. Make gold of the question it repeats.")

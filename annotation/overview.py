@@ -50,7 +50,8 @@ def asked(study: Study) -> list[dict]:
     """For each way of asking: how many tasks, and how many of the wanted answers are in."""
     counts = {
         row["kind"]: row
-        for row in Task.objects.arrived().filter(study=study, part=Part.QUEUE)
+        for row in Task.objects.arrived()
+        .filter(study=study, part=Part.QUEUE)
         .values("kind")
         .annotate(
             tasks=Count("pk"),

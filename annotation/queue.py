@@ -74,7 +74,9 @@ STUDY, TASK, ITEM, TURN_AT, CLAIM_COLUMNS = 0, 13, 21, 26, 34
 """Where in a row each part of a Claim begins, and where the Claim ends."""
 
 # An item that was taken out is asked about no more: no place at a task of it comes back.
-STAYS = "NOT EXISTS (SELECT FROM annotation_item out WHERE out.id = t.item_id AND out.withdrawn_at IS NOT NULL)"
+STAYS = (
+    "NOT EXISTS (SELECT FROM annotation_item out WHERE out.id = t.item_id AND out.withdrawn_at IS NOT NULL)"
+)
 
 # What one person has had of a task; only an expired turn may be had again.
 HAD = """

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParserError
+from django.views.defaults import page_not_found
 from ninja import Field, NinjaAPI, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.openapi.schema import REF_TEMPLATE, OpenAPISchema
@@ -87,6 +88,13 @@ def not_found(request: HttpRequest, problem: Http404) -> HttpResponse:
     return refuse(
         request, 404, "not_found", str(problem) or "There is no such thing, or it is not yours to see."
     )
+
+
+def no_such_address(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """What the site answers where no address fits: below /api/ in the shape of the API, elsewhere as a page."""
+    if request.path.startswith("/api/"):
+        return refuse(request, 404, "not_found", "There is no such address. /api/docs lists those there are.")
+    return page_not_found(request, exception)
 
 
 @api.exception_handler(AuthenticationError)

@@ -6,5 +6,7 @@ from celery import Celery
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 
-app = Celery("kibitz", include=["trainers.tasks", "annotation.tasks", "webapp.runs.chat", "webapp.runs.ranking"])
+app = Celery(
+    "kibitz", include=["trainers.tasks", "annotation.tasks", "webapp.runs.chat", "webapp.runs.ranking"]
+)
 app.config_from_object("django.conf:settings", namespace="CELERY")

@@ -4,6 +4,7 @@ from django.urls import include, path
 
 from webapp.api import api
 
+handler404 = "webapp.api.no_such_address"
 urlpatterns = [
     path("", include("webapp.accounts.urls")),
     path("api/", api.urls),

@@ -17,5 +17,17 @@ from annotation.api import (
 )
 
 router = Router()
-for area in (gold, studies, items, labelling, conversation, quality, remarks, review, snapshots, consent, webhooks):
+for area in (
+    gold,
+    studies,
+    items,
+    labelling,
+    conversation,
+    quality,
+    remarks,
+    review,
+    snapshots,
+    consent,
+    webhooks,
+):
     router.add_router("", area.router)

@@ -24,7 +24,9 @@ class GoldIn(Schema):
         description='As a label stores it, by candidate: {"choice": "chosen", "chosen": 17, "rejected": 18}.'
     )
     reason: str = Field("", description="Why, in words that people are told in the qualification.")
-    part: str = Field("gold", description="gold: mixed into everyone's queue; qualification: before the work.")
+    part: str = Field(
+        "gold", description="gold: mixed into everyone's queue; qualification: before the work."
+    )
 
 
 class GoldOut(Schema):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -83,13 +84,17 @@ def task(request, pk):
     return render(
         request,
         "annotation/review_task.html",
-        page_of(request.user, asked, which, error),
+        page_of(request.user, asked, which, error, begin=request.GET.get("begin", "")),
         status=422 if error else 200,
     )
 
 
-def page_of(user, asked: Task, which: str, error: str) -> dict:
+def page_of(user, asked: Task, which: str, error: str, begin: str) -> dict:
+    """What the page shows. The reviewer's form holds the verdict, or begins with the answer of the label `begin`."""
     claim = review.as_claim(asked, user)
+    given = said_of(asked)
+    first = next((one for one in given if str(one.pk) == begin), None)
+    claim = replace(claim, answer=first.answer) if first else claim
     module = interface(asked.kind)
     mine = membership_for(user, asked.study_id, Role.REVIEWER)
     return {
@@ -102,7 +107,8 @@ def page_of(user, asked: Task, which: str, error: str) -> dict:
         "which": which,
         "error": error,
         "reviewing": True,
-        "given": said_of(asked),
+        "given": given,
+        "begun": first,
         "remarks": asked.remarks.select_related("author", "resolved_by"),
         "verdict": review.verdict_of(asked),
         "known": getattr(asked, "gold", None),

@@ -197,6 +197,15 @@ def test_a_reviewer_settles_on_the_page_and_goes_on_to_the_next(study, reviewer,
     assert "settled it" in story_page and "It names a time." in story_page
 
 
+def test_a_reviewer_may_begin_with_what_somebody_said(study, reviewer, client):
+    task, mine, _ = dispute(study)
+    client.force_login(reviewer)
+    assert client.get(f"/tasks/{task.pk}/review/").context["answer"] is None
+    begun = client.get(f"/tasks/{task.pk}/review/?begin={mine.pk}").context["answer"]
+    assert (begun["choice"], begun["strength"]) == ("a", 2)
+    assert client.get(f"/tasks/{task.pk}/review/?begin=x").context["answer"] is None
+
+
 def test_annotators_and_strangers_see_none_of_it(study, client):
     task, mine, _ = dispute(study)
     one, _ = studies.annotators(study)
