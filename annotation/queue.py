@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import connection
-from django.db.backends.postgresql.base import ServerBindingCursor
 from django.http import Http404
 
+from annotation import prepared
 from annotation.interfaces.registry import INTERFACES, interface
 from annotation.models import Assignment, Candidate, Item, Label, Study, Task
 
@@ -424,17 +423,7 @@ def left(*, study: int, person: int, kind: str | None) -> Left:
 
 
 def _rows(statement: str, **values) -> list[tuple]:
-    """The rows of a statement that the database plans once for each connection: planning costs more than running it.
-
-    Django's own cursors write values into the statement, so that each is planned anew; this one sends them apart.
-    """
-    connection.ensure_connection()
-    with connection.wrap_database_errors:
-        prepared = ServerBindingCursor(connection.connection)
-    wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
-    with wrap(prepared) as cursor:
-        cursor.execute(statement, values)
-        return cursor.fetchall()
+    return prepared.rows(statement, values)
 
 
 STUDY_FIELDS = (
