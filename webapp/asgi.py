@@ -12,10 +12,11 @@ pages = get_asgi_application()  # loads the apps, which the routes below need
 
 from annotation.routing import websocket_urlpatterns as study_sockets  # noqa: E402
 from webapp.runs.routing import websocket_urlpatterns as run_sockets  # noqa: E402
+from webapp.threads import Threads  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": pages,
+        "http": Threads(pages),
         "websocket": AllowedHostsOriginValidator(
             AuthMiddlewareStack(URLRouter([*run_sockets, *study_sockets]))
         ),
