@@ -59,7 +59,7 @@ def database(url: str) -> dict:
         "PORT": options.pop("port", None) or parts.port or "",
         "OPTIONS": {
             **options,
-            "pool": {"min_size": 1, "max_size": 24, "timeout": 20},
+            "pool": {"min_size": 1, "max_size": 24, "timeout": 20, "max_lifetime": 600},
             "prepare_threshold": 1,  # for cursors that send values apart, as the queue's do
         },
     }
