@@ -80,8 +80,8 @@ def start_postgres() -> str:
         known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
         if not known:
             connection.execute(f'CREATE DATABASE "{DATABASE}"')
-        # Tables are looked at as soon as they grow: a plan that was made for a table of ten rows, and kept, reads all of
-        # it when it has ten thousand. A new look at the table ends the plan.
+        # Tables are looked at as soon as they grow: a plan made for ten rows, and kept, reads all of a table that
+        # has ten thousand by then. A new look at the table ends the plan.
         connection.execute("ALTER SYSTEM SET autovacuum_naptime = '5s'")
         connection.execute("SELECT pg_reload_conf()")
     url = postgres_url()
