@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from typing import Any
 
 from channels.db import database_sync_to_async
@@ -18,10 +19,12 @@ from django.http import Http404
 
 from annotation import live
 from annotation.access import membership_for
+from annotation.models import Role
 
 log = logging.getLogger(__name__)
 
 EVERY = 1.0  # seconds between two readings
+MOST_OFTEN = 20  # and at least so many times what a reading takes
 MAY_STILL_EVERY = 60  # readings until a page's right to watch is looked up again
 
 
@@ -47,6 +50,7 @@ class Desk:
 
     async def _read(self) -> None:
         while True:
+            began = time.monotonic()
             try:
                 found = await database_sync_to_async(live.figures)(self.study)
                 if found != self.figures:
@@ -54,7 +58,8 @@ class Desk:
                     await asyncio.gather(*(page.show(found) for page in list(self.pages)))
             except Exception:
                 log.exception("The figures of study %s could not be read; trying again.", self.study)
-            await asyncio.sleep(EVERY)
+            # A study so large that a reading takes its time is read less often.
+            await asyncio.sleep(max(EVERY, MOST_OFTEN * (time.monotonic() - began)))
 
 
 desks: dict[tuple[asyncio.AbstractEventLoop, int], Desk] = {}
@@ -82,6 +87,7 @@ class StudyConsumer(AsyncWebsocketConsumer):
             self.watch.cancel()
 
     async def show(self, figures: dict[str, Any]) -> None:
+        figures = figures if self.reviews else live.for_everyone(figures)
         with contextlib.suppress(OSError, RuntimeError):  # the page is gone
             await self.send(text_data=json.dumps({"type": "figures", **figures}))
 
@@ -95,7 +101,8 @@ class StudyConsumer(AsyncWebsocketConsumer):
 
     async def _may(self) -> bool:
         try:
-            await database_sync_to_async(membership_for)(self.user, self.study)
+            membership = await database_sync_to_async(membership_for)(self.user, self.study)
         except Http404:
             return False
+        self.reviews = membership.may(Role.REVIEWER)
         return True

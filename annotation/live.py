@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.db import connection
-
-from annotation.models import Reliability, Study
 
 FIGURES = """
 WITH recent AS (
@@ -26,7 +25,9 @@ SELECT queue.given, queue.wanted, queue.open,
         AND a.lease_until > now()),
     (SELECT count(*) FROM annotation_remark r WHERE r.study_id = %(study)s AND r.kind = 'flag'
         AND r.resolved_at IS NULL),
-    (SELECT max(id) FROM annotation_label l WHERE l.study_id = %(study)s)
+    (SELECT max(id) FROM annotation_label l WHERE l.study_id = %(study)s),
+    (SELECT r.report->'questions'->0 FROM annotation_reliability r WHERE r.study_id = %(study)s
+        ORDER BY r.id DESC LIMIT 1)::text
 FROM queue
 """
 LEAST_SECONDS = 300.0
@@ -40,7 +41,7 @@ def figures(study: int) -> dict[str, Any]:
     """
     with connection.cursor() as cursor:
         cursor.execute(FIGURES, {"study": study})
-        given, wanted, queue, lately, people, median, span, held, flags, last = cursor.fetchone()
+        given, wanted, queue, lately, people, median, span, held, flags, last, fit = cursor.fetchone()
     pace = 3600 * lately / max(float(span), LEAST_SECONDS) if lately else 0.0
     return {
         "given": int(given),
@@ -54,11 +55,23 @@ def figures(study: int) -> dict[str, Any]:
         "hours": round(float(wanted - given) / pace, 1) if pace and wanted > given else None,
         "flags": flags,
         "last_label": last or 0,
+        **_agreement(json.loads(fit) if fit else {}),
     }
 
 
-def agreement(study: Study | int) -> dict[str, Any] | None:
-    """The newest fit's agreement, for those who may see it; None before the first."""
-    pk = study if isinstance(study, int) else study.pk
-    newest = Reliability.objects.filter(study=pk).first()
-    return newest.report.get("agreement") if newest else None
+def _agreement(question: dict[str, Any]) -> dict[str, int | None]:
+    """By the newest fit, for the study's main question: agreement over all, and in the newest week, in per cent."""
+    weeks = question.get("weeks") or [{}]
+    return {"agreement": _percent(question), "agreement_week": _percent(weeks[-1])}
+
+
+def _percent(numbers: dict[str, Any]) -> int | None:
+    found = numbers.get("agreement")
+    return round(100 * found["share"]) if found else None
+
+
+def for_everyone(found: dict[str, Any]) -> dict[str, Any]:
+    """What annotators see of it: not how far they agree with each other, nor what is flagged."""
+    return {
+        name: value for name, value in found.items() if name not in ("agreement", "agreement_week", "flags")
+    }

@@ -1,5 +1,6 @@
 """The ASGI application: pages and API through Django, `/ws/` through Channels."""
 
+import gc
 import os
 
 from channels.auth import AuthMiddlewareStack
@@ -22,3 +23,7 @@ application = ProtocolTypeRouter(
         ),
     }
 )
+
+# What was loaded stays to the end: a garbage collection that walks over all of it stops every request for nothing.
+gc.collect()
+gc.freeze()

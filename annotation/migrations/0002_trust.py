@@ -473,6 +473,10 @@ class Migration(migrations.Migration):
             model_name='wording',
             constraint=models.UniqueConstraint(fields=('study', 'field', 'version'), name='wording_version_once'),
         ),
+        migrations.AddIndex(
+            model_name='label',
+            index=models.Index(fields=['study', 'created_at'], name='label_by_time'),
+        ),
         migrations.RunSQL(VERDICTS_STAY, VERDICTS_MAY_CHANGE),
         migrations.RunSQL(FIRST_WORDINGS, migrations.RunSQL.noop),
     ]

@@ -55,6 +55,7 @@ class Label(models.Model):
         ordering = ["pk"]
         indexes = [
             models.Index(fields=["study", "id"], name="label_of_study"),
+            models.Index(fields=["study", "created_at"], name="label_by_time"),
             models.Index(fields=["annotator", "study", "created_at"], name="label_of_annotator"),
         ]
         constraints = [

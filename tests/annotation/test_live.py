@@ -12,6 +12,7 @@ from websockets.sync.client import connect
 
 from annotation import live
 from annotation.models import Role, Task
+from annotation.reliability.sweep import fit
 from annotation.services import join_study
 from tests.annotation import studies
 
@@ -44,6 +45,19 @@ def test_every_page_sees_the_figures_change_as_people_label(site):
             said = until(socket, 2)
             assert (said["wanted"], said["percent"], said["people"], said["queue"]) == (4, 50, 2, 2)
             assert said["seconds"] == 1.5
+
+
+def test_reviewers_see_agreement_and_flags_and_annotators_do_not(site):
+    study = studies.study(items=6, overlap=2, members=2)
+    for user in studies.annotators(study):
+        for _ in range(6):
+            studies.label_next(study, user, {"choice": "tie"})
+    assert fit(study)
+    with socket_of(site, study, study.created_by) as socket:
+        said = until(socket, 12)
+        assert (said["agreement"], said["flags"]) == (100, 0)
+    with socket_of(site, study, studies.annotators(study)[0]) as socket:
+        assert not {"agreement", "agreement_week", "flags"} & set(until(socket, 12))
 
 
 def test_a_stranger_gets_no_figures_and_who_was_shown_out_gets_no_more(site, monkeypatch):
