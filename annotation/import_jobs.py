@@ -299,9 +299,8 @@ def _open(job: ImportJob) -> None:
             {"import": job.pk, "filename": job.filename, "counts": job.counts},
         )
     if (job.total or 0) >= MANY:
-        with (
-            connection.cursor() as cursor
-        ):  # a plan made for the small tables of before reads all of the large ones
+        with connection.cursor() as cursor:
+            # A plan made for the small tables of before reads all of the large ones.
             cursor.execute("ANALYZE annotation_item, annotation_candidate, annotation_task")
     job.refresh_from_db()
 
