@@ -96,6 +96,10 @@ WINS = """CASE said.kind
         FROM jsonb_each_text(said.answer->'scores') given WHERE said.answer->>'candidate' = c.id::text)
     END"""
 
+# The task of a turn, found by its id whatever the planner believes: just after a large import its statistics of the
+# turns are old, and a join in the order of ids would walk over a million tasks that nobody has had.
+TASK_OF = "CROSS JOIN LATERAL (SELECT * FROM annotation_task WHERE id = {turn}.task_id LIMIT 1) t"
+
 # `count` is written into the statement: a plan made for all counts expects a tenth of the table, and sorts it.
 # `mine` what this person holds already · `aside` what is mixed in: the qualification of who has not passed it, else
 # gold, calibration and repeats, as often as the study's rates draw them, and none about an item just seen · `near`,
@@ -103,7 +107,7 @@ WINS = """CASE said.kind
 # take · `won` what was taken: of two tabs of one person, one wins.
 CLAIM_TASKS = f"""
 WITH me AS MATERIALIZED (
-    SELECT m.id, (SELECT count(*) FROM annotation_assignment held JOIN annotation_task t ON t.id = held.task_id
+    SELECT m.id, (SELECT count(*) FROM annotation_assignment held {TASK_OF.format(turn="held")}
                   WHERE held.annotator_id = %(person)s AND held.study_id = %(study)s AND held.state = 'leased'
                   {{of_kind}}) AS held,
         CASE WHEN s.archived_at IS NOT NULL THEN 'nothing'
@@ -114,7 +118,7 @@ WITH me AS MATERIALIZED (
     FROM annotation_membership m JOIN annotation_study s ON s.id = m.study_id
     WHERE m.study_id = %(study)s AND m.user_id = %(person)s
 ), mine AS MATERIALIZED (
-    SELECT a.id FROM annotation_assignment a JOIN annotation_task t ON t.id = a.task_id
+    SELECT a.id FROM annotation_assignment a {TASK_OF.format(turn="a")}
     WHERE a.annotator_id = %(person)s AND a.study_id = %(study)s AND a.state = 'leased'
       AND a.task_id <> ALL(%(besides)s) {{of_kind}} AND EXISTS (SELECT FROM me WHERE may <> 'nothing')
     ORDER BY t.position, t.id LIMIT {{count}} FOR UPDATE OF a SKIP LOCKED
@@ -138,7 +142,7 @@ WITH me AS MATERIALIZED (
               SELECT seen.item_id FROM (
                   SELECT a.task_id FROM annotation_assignment a
                   WHERE a.annotator_id = %(person)s AND a.study_id = %(study)s ORDER BY a.id DESC LIMIT {APART}
-              ) recent JOIN annotation_task seen ON seen.id = recent.task_id))
+              ) recent CROSS JOIN LATERAL (SELECT item_id FROM annotation_task WHERE id = recent.task_id LIMIT 1) seen))
     ) found ON found.id = t.id, me, drawn
     WHERE nth <= CASE WHEN may = 'qualify' THEN CASE found.part WHEN 'qualification' THEN (SELECT places FROM room) END
         ELSE CASE found.part WHEN 'gold' THEN gold WHEN 'calibration' THEN calibration WHEN 'repeat' THEN repeat END END
@@ -147,7 +151,7 @@ WITH me AS MATERIALIZED (
 ), rest AS MATERIALIZED (
     SELECT CASE may WHEN 'work' THEN places - (SELECT count(*) FROM aside) ELSE 0 END AS places FROM room, me
 ), place AS MATERIALIZED (
-    SELECT t.position, t.id FROM annotation_assignment a JOIN annotation_task t ON t.id = a.task_id
+    SELECT t.position, t.id FROM annotation_assignment a {TASK_OF.format(turn="a")}
     WHERE a.annotator_id = %(person)s AND a.study_id = %(study)s AND t.part = 'queue'
     ORDER BY a.id DESC OFFSET {NEAR} LIMIT 1
 ), near AS MATERIALIZED (
@@ -164,7 +168,7 @@ WITH me AS MATERIALIZED (
       AND NOT EXISTS ({HAD.format(task="t.id")})
     ORDER BY t.position, t.id LIMIT {{count}} FOR NO KEY UPDATE OF t SKIP LOCKED
 ), lapsed AS MATERIALIZED (
-    SELECT a.id, a.task_id FROM annotation_assignment a JOIN annotation_task t ON t.id = a.task_id
+    SELECT a.id, a.task_id FROM annotation_assignment a {TASK_OF.format(turn="a")}
     WHERE a.study_id = %(study)s AND a.state = 'leased' AND a.lease_until < now() AND a.annotator_id <> %(person)s
       AND (SELECT places FROM rest) > (SELECT count(*) FROM near) + (SELECT count(*) FROM far)
       AND t.part = 'queue' {{of_kind}} AND {STAYS}

@@ -3,21 +3,21 @@
 import gc
 import os
 
+import django
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
-from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
-pages = get_asgi_application()  # loads the apps, which the routes below need
+django.setup(set_prefix=False)  # loads the apps, which the routes below need
 
 from annotation.routing import websocket_urlpatterns as study_sockets  # noqa: E402
 from webapp.runs.routing import websocket_urlpatterns as run_sockets  # noqa: E402
-from webapp.threads import Threads  # noqa: E402
+from webapp.threads import Pages  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": Threads(pages),
+        "http": Pages(),
         "websocket": AllowedHostsOriginValidator(
             AuthMiddlewareStack(URLRouter([*run_sockets, *study_sockets]))
         ),

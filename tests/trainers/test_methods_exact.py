@@ -106,7 +106,7 @@ def test_dpo_lands_on_the_closed_form_whatever_constant_a_prompt_adds(shift):
     ("right", "wrong"),
     [
         ("beta * (logp - logp_ref)", "beta * logp"),
-        (".sum(dim=1).view(2, -1).T", ".mean(dim=1).view(2, -1).T"),
+        (".sum(dim=2).T", ".mean(dim=2).T"),
         ("h = rewards[:, 0] - rewards[:, 1]", "h = rewards[:, 1] - rewards[:, 0]"),
     ],
     ids=["no reference", "mean over tokens", "chosen and rejected swapped"],

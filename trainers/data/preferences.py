@@ -19,6 +19,8 @@ class Preference:
     decided: bool
     """False for one half of a tie, which says nothing about accuracy."""
     annotator: str
+    strength: float = 1.0
+    """How clearly: 1 slightly, 2 clearly, 3 much."""
 
 
 def preferences(found: Iterable[Record]) -> list[Preference]:
@@ -35,16 +37,17 @@ def preferences(found: Iterable[Record]) -> list[Preference]:
             rows += preferences(record.pairs())
             continue
         if isinstance(record, Correction):
-            sides, decided = (record.edited, record.original), True
+            sides, decided, strength = (record.edited, record.original), True, 1.0
         elif isinstance(record, Pair) and record.outcome != "both_bad":
             sides, decided = (record.chosen, record.rejected), record.outcome == "chosen"
+            strength = record.strength
         else:
             continue
         better, worse = sides
         if better == worse or not record.weight:
             continue
         weight = record.weight if decided else record.weight / 2
-        rows.append(Preference(record.prompt, better, worse, weight, decided, record.annotator))
+        rows.append(Preference(record.prompt, better, worse, weight, decided, record.annotator, strength))
         if not decided:
-            rows.append(Preference(record.prompt, worse, better, weight, decided, record.annotator))
+            rows.append(Preference(record.prompt, worse, better, weight, decided, record.annotator, strength))
     return rows

@@ -17,7 +17,7 @@ are all trained by the same file. Conventions, for every policy:
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +111,9 @@ class RewardModel(Protocol):
     Training encodes once, `rows = model.encode(prompts, answers)`, and then calls `model(rows[i:j])` with
     gradients; everybody else calls `score`.
     """
+
+    kind: ClassVar[str]
+    """Its name in `storage.REWARD_MODELS`."""
 
     @property
     def device(self) -> torch.device: ...

@@ -12,23 +12,19 @@ once and kept, so that no second model is in memory while training. Left out: la
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainers.data import Batches, Preference, preferences, read_records, split
+from trainers.data import Batches, preferences, read_records, split
 from trainers.fit import Tally, fit, parts
-from trainers.nn import Policy, collate, digest, load_policy, save
+from trainers.nn import Policy, digest, load_policy, save
 from trainers.registry import Count, NonNegative, Positive, Share
 from trainers.run import Run
-
-Row = tuple[Tensor, Tensor, Tensor]
-"""One preference as ids: prompt x, better answer y_w, worse answer y_l."""
+from trainers.sampling import pairs
 
 
 @dataclass(frozen=True)
@@ -62,8 +58,8 @@ def train(config: Config, run: Run) -> None:
     train_part, kept = split(read_records(run.snapshot, ("pair", "ranking", "correction")), config.held_out)
     wanted, held_out = preferences(train_part), preferences(kept)
     everything = wanted + held_out
-    rows = [encode(policy, one) for one in everything]
-    reference = reference_logps(run, policy, rows, config.micro_batch)  # [N, 2]
+    rows = [pairs.encode(policy, one) for one in everything]
+    reference = pairs.reference_logps(run, policy, rows, config.micro_batch, logps)  # [N, 2]
     weights = torch.tensor([one.weight for one in everything], device=run.device)
     decided = torch.tensor([one.decided for one in everything], device=run.device)
 
@@ -105,29 +101,6 @@ def preference_loss(logp: Tensor, logp_ref: Tensor, beta: float) -> tuple[Tensor
     return -F.logsigmoid(h), rewards  # Eq. 7
 
 
-def encode(policy: Policy, one: Preference) -> Row:
-    x, y_w = policy.encode_pair(one.prompt, one.better)
-    return x, y_w, policy.encode_pair(one.prompt, one.worse)[1]
-
-
-def logps(policy: Policy, rows: Sequence[Row]) -> Tensor:
-    """[B, 2]: log pi(y_w|x) and log pi(y_l|x), from one forward over both."""
-    batch = collate(policy, [(x, y_w) for x, y_w, _ in rows] + [(x, y_l) for x, _, y_l in rows])
-    return policy.logp_tok(batch.x, batch.y).sum(dim=1).view(2, -1).T
-
-
-def reference_logps(run: Run, policy: Policy, rows: Sequence[Row], size: int) -> Tensor:
-    """[N, 2]: the reference's log-probabilities of these very ids, computed once and kept."""
-    folder = Path(run.inputs.get("reference", run.input("policy")))
-    key = hashlib.sha256(digest(folder).encode())
-    for row in rows:
-        for ids in row:
-            key.update(str(ids.tolist()).encode())
-
-    @torch.no_grad()
-    def compute() -> Tensor:
-        # Before the first step: where no other reference is named, the policy still is its own.
-        reference = load_policy(folder, run.device).eval() if "reference" in run.inputs else policy
-        return torch.cat([logps(reference, part) for part in parts(rows, size)])
-
-    return run.once("reference", key.hexdigest(), compute)
+def logps(policy: Policy, rows: Sequence[pairs.Row]) -> Tensor:
+    """[B, 2]: log pi(y_w|x) and log pi(y_l|x), sums over tokens."""
+    return pairs.logp_tok(policy, rows).sum(dim=2).T

@@ -15,7 +15,6 @@ prompts is what the split leaks. Left out: margins by strength, per-annotator re
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -28,11 +27,10 @@ from trainers.checkpoints import HasState
 from trainers.data import Batches, Preference, preferences, read_records, split
 from trainers.fit import Tally, adamw, anneal, descend, parts
 from trainers.maths.accuracy import calibration_error, wilson
-from trainers.nn import Encoded, RewardModel, digest, load_policy, save
-from trainers.nn.byte_transformer import ByteTransformer, ByteTransformerConfig
-from trainers.records import canonical, prompt_json
+from trainers.nn import Encoded, RewardModel, digest, save
 from trainers.registry import Count, NonNegative, Positive, Share
 from trainers.run import Run
+from trainers.sampling import scorers
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,9 @@ def train(config: Config, run: Run) -> None:
     train_part, kept = split(read_records(run.snapshot, ("pair", "ranking", "correction")), config.held_out)
     wanted, held_out = preferences(train_part), preferences(kept)
     everything = wanted + held_out
-    model, twin = (fresh(config, run).eval() for _ in range(2))  # eval: dropout off, also while training
+    model, twin = (
+        scorers.fresh(run, config.backbone, config.d, config.layers, run.seed).eval() for _ in range(2)
+    )  # eval: dropout off, also while training
     rows = encode(run, model, everything)
     weights = torch.tensor([one.weight for one in everything], device=run.device)
     decided = torch.tensor([one.decided for one in everything], device=run.device)
@@ -110,7 +110,9 @@ def train(config: Config, run: Run) -> None:
         return {"eval_loss": value, **tally.numbers()}
 
     optimiser, twin_optimiser = (adamw(one, config.weight_decay) for one in (model, twin))
-    batches = Batches([size(row) for row in rows[: len(wanted)]], config.batch_size, run.seed)
+    batches = Batches(
+        [sum(map(scorers.length, row)) for row in rows[: len(wanted)]], config.batch_size, run.seed
+    )
     total = config.epochs * len(batches)
     learners: dict[str, HasState] = {
         "model": model,
@@ -152,50 +154,16 @@ def preference_loss(scores: Tensor, centre: float) -> Tensor:
     return -F.logsigmoid(scores[:, 0] - scores[:, 1]) + centre * scores.sum(dim=1).square()
 
 
-def fresh(config: Config, run: Run) -> RewardModel:
-    """An untrained reward model; called twice, it gives two equal ones."""
-    if config.backbone == "sentence_encoder":
-        # Here, since transformers takes seconds to import.
-        from trainers.nn.encoder import EncoderReward, EncoderRewardConfig
-
-        return EncoderReward(EncoderRewardConfig()).to(run.device)
-    from trainers.nn.reward import ByteReward
-
-    if "policy" not in run.inputs:
-        return ByteReward(ByteTransformerConfig(d=config.d, layers=config.layers), run.seed).to(run.device)
-    policy = load_policy(run.input("policy"), run.device)
-    if not isinstance(policy, ByteTransformer):
-        raise ValueError(
-            f"The policy in {run.input('policy')} is no byte transformer, so none can start from it. "
-            "Name a byte transformer, or none, or choose the sentence encoder."
-        )
-    return ByteReward.from_policy(policy, run.seed)
-
-
 def encode(run: Run, model: RewardModel, wanted: Sequence[Preference]) -> list[tuple[Encoded, Encoded]]:
     """Each preference as a reward model reads it: (better, worse)."""
     asked = [one.prompt for one in wanted for _ in range(2)]
-    texts = [text for one in wanted for text in (one.better, one.worse)]
-    if run.config["backbone"] == "sentence_encoder":
-        key = canonical([[prompt_json(prompt), text] for prompt, text in zip(asked, texts, strict=True)])
-        digest_of_texts = hashlib.sha256(key.encode()).hexdigest()
-        features = run.once(
-            "features", digest_of_texts, lambda: torch.stack([row[0] for row in model.encode(asked, texts)])
-        )
-        rows: list[Encoded] = [(one,) for one in features]
-    else:
-        rows = model.encode(asked, texts)
+    rows = scorers.encode(run, model, asked, [text for one in wanted for text in (one.better, one.worse)])
     return list(zip(rows[::2], rows[1::2], strict=True))
 
 
 def both(reader: RewardModel, rows: Sequence[tuple[Encoded, Encoded]], part: Sequence[int]) -> Tensor:
     """[B, 2] scores of the better answers and of the others, from one forward over all of them."""
     return reader([rows[i][0] for i in part] + [rows[i][1] for i in part]).view(2, -1).T
-
-
-def size(row: tuple[Encoded, Encoded]) -> int:
-    """How long the pair is: ids, or features, of both answers."""
-    return sum(len(ids) for answer in row for ids in answer)
 
 
 def right(margins: Tensor) -> Tensor:
