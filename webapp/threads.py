@@ -40,11 +40,9 @@ class Pages(ASGIHandler):
         thread = self.idle.pop() if self.idle else ThreadPoolExecutor(1, thread_name_prefix="request")
         try:
             # In a context of its own, so that nothing that a request sets is found by the next one.
-            work = asyncio.get_running_loop().run_in_executor(
+            response = await asyncio.get_running_loop().run_in_executor(
                 thread, copy_context().run, self.respond, scope, body
             )
-            # Whoever asked may be gone meanwhile: what was begun is done, and the thread is free only then.
-            response = await asyncio.shield(work)
             if response.streaming:
                 async with ThreadSensitiveContext(executor=thread):
                     await self.stream(response, receive, send)
