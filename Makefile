@@ -31,7 +31,10 @@ check: install
 
 test: install check
 	node --test tests/static/*.test.js
-	$(BIN)/python -m pytest -m "not slow"
+	@# The methods' tests need one core and no server: they run beside the others, and are shown after them.
+	@$(BIN)/python -m pytest -m "not slow" tests/trainers >$(VENV)/trainers-tests.log 2>&1 & methods=$$!; \
+	$(BIN)/python -m pytest -m "not slow" --ignore tests/trainers; others=$$?; \
+	wait $$methods; methods=$$?; cat $(VENV)/trainers-tests.log; exit $$((others + methods))
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
