@@ -58,10 +58,11 @@ VERB_WORDS = frozenset(word for phrase, _ in VERB_PHRASES for word in re.findall
 TOO_FAR = re.compile(r"\b(too (far|much)|overshot|past it)\b")
 TAKEN_BACK = re.compile(r"\b(no|not|don'?t|never|instead of|rather than|without)\b")
 SAYING_NOTHING = """
-the a an to of it its it's and then please now just some one bit little touch slightly more further far much too way lot
-all very you your robot arm hand gripper fingers claw jaw jaws that this those thing things there here on in into onto at
-with for by from ok okay so well um uh hey can could would should need want i me my we is are again side over around out
-mean meant spot rather towards toward direction no not dont don't never instead than without go
+the a an to of it its it's and then please now just some one bit little touch slightly more further far much
+too way lot all very you your robot arm hand gripper fingers claw jaw jaws that this those thing things
+there here on in into onto at with for by from ok okay so well um uh hey can could would should need want i
+me my we is are again side over around out mean meant spot rather towards toward direction no not dont don't
+never instead than without go
 """
 FILLERS = frozenset(SAYING_NOTHING.split())
 """Words that say nothing about what to do, beside those that are read."""
