@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trainers.envs.table_talk import TASKS, Command, Dials, TableTalk, privileged_command, privileged_motion
+from trainers.envs.table_talk.rules import GENTLE
 from trainers.envs.table_talk.world import DIRECTIONS, LONGEST, SIGHT, TOLERANCE
 
 
@@ -96,7 +97,7 @@ def test_a_fine_move_goes_where_it_says_and_its_opposite_comes_back(direction):
     table.scene.gripper = np.zeros(2)
     opposite = {"left": "right", "right": "left", "up": "down", "down": "up"}[direction]
     table.step(privileged_motion(table, Command("move", direction=direction)))
-    assert np.allclose(table.scene.gripper, np.multiply(DIRECTIONS[direction], LONGEST / 2))
+    assert np.allclose(table.scene.gripper, np.multiply(DIRECTIONS[direction], LONGEST * GENTLE))
     table.step(privileged_motion(table, Command("move", direction=opposite)))
     assert np.allclose(table.scene.gripper, 0)
 

@@ -12,8 +12,8 @@ from trainers.envs.table_talk.table import TableTalk
 from trainers.envs.table_talk.world import DIRECTIONS, LONGEST, SIGHT, TOLERANCE, Command, Floats, Job
 
 STILL = np.zeros(3)
-GENTLE = 0.5
-"""How much of the longest step "a bit" is."""
+GENTLE = 0.12
+"""How much of the longest step "a bit" is: a command that holds for a second moves 0.07, about as far as a grasp reaches."""
 BEHIND = 0.14
 """How far behind a thing the fingers go before they push it."""
 
