@@ -13,7 +13,7 @@ from trainers.envs.table_talk.world import DIRECTIONS, LONGEST, SIGHT, TOLERANCE
 
 STILL = np.zeros(3)
 GENTLE = 0.12
-"""How much of the longest step "a bit" is: a command that holds for a second moves 0.07, about as far as a grasp reaches."""
+"""How much of the longest step "a bit" is: held for a second, it goes 0.07, about as far as a grasp reaches."""
 BEHIND = 0.14
 """How far behind a thing the fingers go before they push it."""
 
