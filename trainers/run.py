@@ -7,36 +7,38 @@ moment, it goes on from its newest checkpoint, and ends with the weights and the
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
+import functools
+import hashlib
 import importlib
 import json
 import os
 import pkgutil
 import random
+import shutil
 import signal
 import sys
-import threading
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from trainers import checkpoints, envs, journal, registry
+from trainers import checkpoints, envs, journal, processes, registry, store
+from trainers.outbox import Outbox, Silence
 from trainers.records import Prompt
 
-FLUSH_SECONDS = 0.06
-FLUSH_ROWS = 500
-ECHO_SECONDS = 2.0
 SAVE_SECONDS = 20.0
+LAST_WORDS_SECONDS = 2.0
 SAVE_SHARE = 0.05
 """At most this share of the time is spent on saving, however large the model."""
 
@@ -53,9 +55,10 @@ class Spec:
     home: Path
     config: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
-    snapshot: Path | None = None
+    snapshot: Path | str | None = None
+    """The folder of the records; it may be a URL that fsspec can read."""
     inputs: dict[str, str] = field(default_factory=dict)
-    """Role -> folder of a model; and "gold" -> the name of a rule, where the study has one."""
+    """Role -> folder of a model, or its URL; and "gold" -> the name of a rule, where the study has one."""
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Role -> where that model came from ("run", "artifact", "name", …), to be passed on to what it makes."""
     run: int = 0
@@ -69,6 +72,16 @@ class Spec:
     """The supervisor's process: when it is gone, so is the run."""
     checkpoint_every: int | None = None
     """Save every so many steps; otherwise every 20 seconds, or more rarely where saving is slow."""
+    processes: int = 1
+    """Processes that train together, on each machine."""
+    sharding: Literal["none", "ddp", "fsdp"] = "none"
+    """With several processes: "ddp", each holds the whole model; "fsdp", it is divided among them."""
+    nodes: int = 1
+    """Machines that train together."""
+    rendezvous: str = ""
+    """HOST:PORT where the machines of one run find each other."""
+    storage: str = ""
+    """Where checkpoints are mirrored and artifacts brought, as a URL that fsspec can write: s3://…, file://…"""
 
     @classmethod
     def read(cls, path: str | Path) -> Spec:
@@ -80,8 +93,10 @@ class Spec:
             raise ValueError(
                 f"{path} lacks {' and '.join(missing)}. Name the method and the folder of the run."
             )
-        snapshot = row.get("snapshot")
-        return cls(**{**row, "home": Path(row["home"]), "snapshot": Path(snapshot) if snapshot else None})
+        snapshot = row.get("snapshot") or None
+        if snapshot and not store.is_url(snapshot):
+            snapshot = Path(snapshot)
+        return cls(**{**row, "home": Path(row["home"]), "snapshot": snapshot})
 
 
 class Run:
@@ -89,10 +104,15 @@ class Run:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self.home = spec.home
+        self.place = _joined(spec)
+        """Which of the run's processes this is."""
+        self.home = spec.home if self.place.rank == 0 else _scratch()
+        """Where files are written. What the other processes of a run write is thrown away."""
         self.seed = spec.seed
         self.inputs = spec.inputs
-        self.device = torch.device(spec.device)
+        if any(map(store.is_url, spec.inputs.values())):
+            self.inputs = {role: str(store.local(name)) for role, name in spec.inputs.items()}
+        self.device = _device(spec.device, self.place)
         self.config = registry.read_config(spec.method, spec.config)
         self.knobs: dict[str, float] = {name: self.config[name] for name in registry.entry(spec.method).knobs}
         """Settings that a command may change between two steps; methods read them anew each step."""
@@ -102,13 +122,22 @@ class Run:
         self._total = 0
         self._obeyed: set[int] = set()
         self.home.mkdir(parents=True, exist_ok=True)
-        self._before = _applied_before(self.home / "journal.bin")
+        if self._mirrors:
+            store.fetch_longer(f"{spec.storage}/journal.bin", self.home / "journal.bin")
+        self._before = _applied_before(spec.home / "journal.bin", self.place)
         self._commands = _Commands(self.home / "control.jsonl")
-        self._outbox = _Outbox(journal.Writer(self.home / "journal.bin"), spec.nudge_fd, self._orphaned)
+        self._outbox: Outbox | Silence = Silence()
+        if self.place.rank == 0:
+            self._outbox = Outbox(journal.Writer(self.home / "journal.bin"), spec.nudge_fd, self._orphaned)
         self._saved_at, self._save_cost = time.monotonic(), 0.0
         _seed_everything(spec.seed)
         self.generator = torch.Generator(self.device).manual_seed(spec.seed)
         """For sampling; a checkpoint keeps its state."""
+
+    @property
+    def _mirrors(self) -> bool:
+        """Whether this process brings what the run makes to its storage."""
+        return bool(self.spec.storage) and self.place.rank == 0
 
     # --- what a method reads -----------------------------------------------------------------------
 
@@ -119,7 +148,7 @@ class Run:
             raise ValueError(
                 f"{self.spec.method} learns from records, but this run names no snapshot. Give it one."
             )
-        return self.spec.snapshot
+        return store.local(str(self.spec.snapshot))
 
     def input(self, role: str) -> Path:
         """The folder of the model that plays `role`, or an error that says which role is missing."""
@@ -184,6 +213,8 @@ class Run:
     ) -> None:
         """A file or folder, already written inside the run's home, that others may use."""
         where = str(path.relative_to(self.home))
+        if self._mirrors:
+            store.push(path, f"{self.spec.storage}/{where}")
         entry = {"type": "artifact", "kind": kind, "name": name, "path": where, "step": step}
         self._outbox.put({**entry, "meta": dict(meta or {})})
 
@@ -192,23 +223,44 @@ class Run:
         self.memory[name] = self.memory.get(name, 0) + more
         return int(self.memory[name])
 
-    def once(self, name: str, key: str, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+    def once(
+        self, name: str, key: str, compute: Callable[[], torch.Tensor], for_later_runs: bool = False
+    ) -> torch.Tensor:
         """What is costly and never changes while training (features, a reference's log-probabilities): computed
         by the first attempt and kept beside the checkpoints.
 
         `key` says what it was computed from, so that it cannot be mistaken for that of another model or other records.
+        With `for_later_runs` it is kept for other runs of the same method, too: `key` must then name the model.
         """
         path = self.home / f"{name}.safetensors"
-        if path.exists():
-            with safe_open(path, framework="pt") as file:
-                if file.metadata()["key"] == key:
-                    kept: torch.Tensor = file.get_tensor("value")
-                    return kept.to(self.device)
-        value = compute()
-        partial = path.with_suffix(".partial")
-        save_file({"value": value.contiguous().cpu()}, partial, {"key": key})
-        partial.rename(path)
-        return value
+        kept = None
+        for_later_runs = for_later_runs and store.room() > 0
+        if self.place.rank == 0:
+            kept = _kept(path, key)
+            if kept is None and for_later_runs and (shared := store.kept(self._shared(name, key))):
+                kept = _kept(shared / "value.safetensors", key)
+                if kept is not None:
+                    _keep(kept, path, key)
+        if not processes.agree(kept is not None):
+            value = compute()
+            if self.place.rank == 0:
+                kept = value.contiguous().cpu()
+                _keep(kept, path, key)
+                if for_later_runs:
+                    store.keep(
+                        self._shared(name, key), lambda place: _keep(value, place / "value.safetensors", key)
+                    )
+            if self.place.size == 1:
+                return value
+        return processes.agree_tensor(kept).to(self.device)
+
+    def _shared(self, name: str, key: str) -> str:
+        """What a kept tensor's last bit depends on, besides what `key` says."""
+        known = [
+            name, key, self.spec.method, torch.__version__, str(self.device), self.spec.threads,
+            self.config.get("micro_batch"), _sources(),
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
     # --- steps -------------------------------------------------------------------------------------
 
@@ -232,10 +284,11 @@ class Run:
     def _due(self, done: int) -> bool:
         if self.spec.checkpoint_every:
             return done % self.spec.checkpoint_every == 0
-        return time.monotonic() - self._saved_at > max(SAVE_SECONDS, self._save_cost / SAVE_SHARE)
+        waited = time.monotonic() - self._saved_at
+        return bool(processes.agree(waited > max(SAVE_SECONDS, self._save_cost / SAVE_SHARE)))
 
     def _restore(self, state: Mapping[str, checkpoints.Stateful]) -> int:
-        path = checkpoints.newest(self.home / "checkpoints")
+        path = self._newest()
         if path is None:
             return 0
         kept = checkpoints.load(path, {**state, **self._own_state()})
@@ -248,6 +301,30 @@ class Run:
         self._outbox.echo(f"resumed from {path.name}")
         return int(kept["step"])
 
+    def _newest(self) -> Path | None:
+        """The newest checkpoint: in the run's home, or in its storage, where another machine brought a newer one."""
+        folder, url = self.spec.home / "checkpoints", f"{self.spec.storage}/checkpoints"
+        here = checkpoints.newest(folder)
+        there = [name for name in store.names(url) if name.startswith("step-")] if self._mirrors else []
+        there = [name for name in there if "state.json" in store.names(f"{url}/{name}")]
+        name, far = processes.agree(
+            [max(there), True] if there and (here is None or max(there) > here.name)
+            else [here.name if here else None, False]
+        )  # fmt: skip
+        if name is None:
+            return None
+        return store.local(f"{url}/{name}") if far else folder / name
+
+    def _mirror(self, path: Path) -> None:
+        """Brings a checkpoint and the journal to the storage; `state.json` last, since it says that all is there."""
+        url = f"{self.spec.storage}/checkpoints"
+        store.push(self.home / "journal.bin", f"{self.spec.storage}/journal.bin")
+        store.remove(f"{url}/{path.name}/state.json")
+        for file in sorted(path.iterdir(), key=lambda one: one.name == "state.json"):
+            store.push(file, f"{url}/{path.name}/{file.name}")
+        for old in [name for name in store.names(url) if name.startswith("step-")][: -checkpoints.KEEP]:
+            store.remove(f"{url}/{old}")
+
     def _save(self, done: int, state: Mapping[str, checkpoints.Stateful]) -> None:
         began = time.monotonic()
         # The journal first: a checkpoint must never be ahead of what was told about it.
@@ -256,8 +333,10 @@ class Run:
             "method": self.spec.method, "step": done, "seq": self._seq, "memory": self.memory,
             "knobs": self.knobs, "obeyed": sorted(self._obeyed),
         }  # fmt: skip
-        path = checkpoints.save(self.home / "checkpoints", done, {**state, **self._own_state()}, own)
-        self._outbox.put({"type": "checkpoint", "step": done, "path": str(path.relative_to(self.home))})
+        path = checkpoints.save(self.spec.home / "checkpoints", done, {**state, **self._own_state()}, own)
+        if self._mirrors:
+            self._mirror(path)
+        self._outbox.put({"type": "checkpoint", "step": done, "path": str(path.relative_to(self.spec.home))})
         self._saved_at = time.monotonic()
         self._save_cost = self._saved_at - began
 
@@ -271,7 +350,7 @@ class Run:
         told = False
         while True:
             paused = False
-            for command in self._commands.all():
+            for command in self._asked(done):
                 kind, number = command["kind"], int(command["id"])
                 paused = kind == "pause" or (paused and kind not in ("resume", "stop"))
                 if number not in self._obeyed and self._before.get(number, 0) <= done:
@@ -284,6 +363,27 @@ class Run:
             if self._orphaned():
                 os._exit(1)
             time.sleep(0.05)
+
+    def _asked(self, done: int) -> list[dict[str, Any]]:
+        """The commands so far, which rank 0 reads for all. Whoever has strayed from the others is noticed here."""
+        if self.place.size == 1:
+            return self._commands.all()
+        said = processes.gather({"state": self._fingerprint(done), "commands": self._commands.all()})
+        if any(one["state"] != said[0]["state"] for one in said):
+            raise RuntimeError(
+                f"After step {done} the processes of this run are in different states. A method drew at random, "
+                "counted or remembered something within its own share of the rows: it must do so for all rows alike."
+            )
+        asked: list[dict[str, Any]] = said[0]["commands"]
+        return asked
+
+    def _fingerprint(self, done: int) -> str:
+        """What must be the same in every process between two steps."""
+        found = hashlib.sha256(repr((done, self._seq, self.knobs, random.getstate())).encode())
+        found.update(json.dumps(self.memory, sort_keys=True, default=str).encode())
+        found.update(torch.get_rng_state().numpy().tobytes())
+        found.update(self.generator.get_state().numpy().tobytes())
+        return found.hexdigest()
 
     def _apply(
         self, command: Mapping[str, Any], done: int, state: Mapping[str, checkpoints.Stateful]
@@ -315,17 +415,28 @@ class Run:
     def finished(self) -> None:
         self._outbox.put({"type": "finished", "step": self._total})
         self._outbox.close()
+        if self._mirrors:
+            store.push(self.home / "journal.bin", f"{self.spec.storage}/journal.bin")
+        processes.wait_for_all()  # whoever starts processes ends all when one has ended
 
     def stopped(self, reason: Stopped) -> None:
         self._outbox.echo(str(reason))
         self._outbox.close()
+        processes.wait_for_all()
 
     def failed(self, error: BaseException) -> None:
         story = "".join(traceback.format_exception(error))
         print(story, file=sys.stderr, flush=True)
+        if processes.lost(error):
+            self._outbox.flush(sync=True)
+            if self.place.rank > 0:
+                shutil.rmtree(self.home, ignore_errors=True)
+            os._exit(processes.LOST)  # not by the usual way out, which waits for the one that is gone
         message = f"{type(error).__name__}: {error}"
         self._outbox.put({"type": "failed", "message": message, "traceback": story})
         self._outbox.close()
+        if self.place.rank > 0:  # most errors are everyone's: rank 0 is given the time to write its own down
+            time.sleep(LAST_WORDS_SECONDS)
 
     def _orphaned(self) -> bool:
         return self.spec.parent is not None and os.getppid() != self.spec.parent
@@ -348,8 +459,63 @@ def _seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _applied_before(path: Path) -> dict[int, int]:
+def _joined(spec: Spec) -> processes.Place:
+    """This process's place among those of the run."""
+    found = processes.join(spec.sharding, spec.processes * spec.nodes, spec.device)
+    if found.size > 1 and registry.entry(spec.method).family in registry.ALONE:
+        raise ValueError(
+            f"{spec.method} trains nothing that could be shared out: it runs in one process, not in {found.size}."
+        )
+    return found
+
+
+def _device(name: str, place: processes.Place) -> torch.device:
+    """The run's device; of several processes on a machine, each has a GPU of its own."""
+    device = torch.device(name)
+    if device.type == "cuda" and device.index is None and place.size > 1:
+        device = torch.device("cuda", place.local_rank)
+        torch.cuda.set_device(device)
+    return device
+
+
+def _scratch() -> Path:
+    """A folder that is gone when the process is."""
+    folder = tempfile.mkdtemp(prefix="kibitz-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+@functools.cache
+def _sources() -> str:
+    """A digest of the code that trains: another version may compute another number."""
+    whole = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        whole.update(path.read_bytes())
+    return whole.hexdigest()
+
+
+def _keep(value: torch.Tensor, path: Path, key: str) -> None:
+    partial = path.with_suffix(".partial")
+    save_file({"value": value.contiguous().cpu()}, partial, {"key": key})
+    partial.rename(path)
+
+
+def _kept(path: Path, key: str) -> torch.Tensor | None:
+    """The tensor that was kept at `path`, if it was computed from what `key` says."""
+    if not path.exists():
+        return None
+    with safe_open(path, framework="pt") as file:
+        found: torch.Tensor | None = file.get_tensor("value") if file.metadata()["key"] == key else None
+    return found
+
+
+def _applied_before(path: Path, place: processes.Place) -> dict[int, int]:
     """Command -> the step after which an earlier attempt applied it."""
+    applied = _read_applied(path) if place.rank == 0 else {}
+    return dict(processes.agree([*applied.items()]))
+
+
+def _read_applied(path: Path) -> dict[int, int]:
     applied: dict[int, int] = {}
     offset, end = -1, 0
     while offset != end:
@@ -376,97 +542,3 @@ class _Commands:
                 self._rows = [json.loads(line) for line in lines[:-1] if line.strip()]
                 self._size = size
         return self._rows
-
-
-Row = tuple[int, int, float, tuple[str, ...], list[float]]
-
-
-class _Outbox:
-    """Carries rows and entries to the journal in order, at most 100 ms late, without the trainer waiting."""
-
-    def __init__(self, writer: journal.Writer, nudge_fd: int | None, orphaned: Callable[[], bool]) -> None:
-        self._writer, self._nudge_fd, self._orphaned = writer, nudge_fd, orphaned
-        if nudge_fd is not None:
-            os.set_blocking(nudge_fd, False)
-        self._waiting: list[Row | dict[str, Any]] = []
-        self._changed = threading.Condition()
-        self._writing = threading.Lock()
-        self._closed = False
-        self._error: Exception | None = None
-        self._echoed_at = 0.0
-        self._thread = threading.Thread(target=self._carry, name="journal", daemon=True)
-        self._thread.start()
-
-    def put(self, entry: Row | dict[str, Any]) -> None:
-        if self._error is not None:
-            raise self._error
-        with self._changed:
-            self._waiting.append(entry)
-            if len(self._waiting) in (1, FLUSH_ROWS):
-                self._changed.notify()
-
-    def flush(self, sync: bool = False) -> None:
-        """Returns when all that was put is in the journal (and, with `sync`, on the disk)."""
-        with self._writing:
-            with self._changed:
-                waiting, self._waiting = self._waiting, []
-            for _, group in groupby(waiting, key=_same_chunk):
-                rows = []
-                for entry in group:
-                    if isinstance(entry, dict):
-                        self._writer.json(entry)
-                    else:
-                        rows.append(entry)
-                if rows:
-                    self._chunk(rows)
-            if sync:
-                self._writer.sync()
-        if waiting and self._nudge_fd is not None:
-            with contextlib.suppress(OSError):  # full: a nudge is waiting already; broken: nobody listens
-                os.write(self._nudge_fd, b"\n")
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        self.flush(sync=True)
-        self._writer.close()
-
-    def echo(self, line: str) -> None:
-        """A line for the console."""
-        print(line, flush=True)
-
-    def _carry(self) -> None:
-        try:
-            while not self._closed:
-                with self._changed:
-                    if not self._waiting:
-                        self._changed.wait(timeout=1.0)
-                    if self._waiting and not self._closed:
-                        self._changed.wait_for(self._full, timeout=FLUSH_SECONDS)
-                if self._waiting:
-                    self.flush()
-                if self._orphaned():
-                    os._exit(1)
-        except Exception as error:  # the trainer raises it at its next word
-            self._error = error
-
-    def _full(self) -> bool:
-        return self._closed or len(self._waiting) >= FLUSH_ROWS
-
-    def _chunk(self, rows: list[Row]) -> None:
-        seqs, steps, times, names, values = zip(*rows, strict=True)
-        self._writer.chunk(seqs[0], names[0], steps, times, np.array(values).T)
-        if time.monotonic() - self._echoed_at >= ECHO_SECONDS:
-            self._echoed_at = time.monotonic()
-            shown = "  ".join(
-                f"{name} {value:.4g}" for name, value in zip(names[-1], values[-1], strict=True)
-            )
-            self.echo(f"step {steps[-1]}  {shown}")
-
-
-def _same_chunk(entry: Row | dict[str, Any]) -> tuple[str, ...] | None:
-    return None if isinstance(entry, dict) else entry[3]

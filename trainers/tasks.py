@@ -32,7 +32,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
 from annotation.snapshots import Damaged, verify
-from trainers import journal
+from trainers import journal, store
 from webapp.celery import app
 from webapp.runs import artifacts
 from webapp.runs.chat import NOT_FOR_CHILDREN
@@ -46,6 +46,7 @@ MOST_STRIKES = 3
 SAVE_GRACE_SECONDS = 12.0  # to save and stop when the worker shuts down
 LOCK_SECONDS = 20.0
 STOPPED = 3  # the child's exit code after a stop
+LOST = 75  # its exit code when one of its processes was killed: trainers.processes.LOST, which would import torch
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -138,6 +139,8 @@ class Supervision:
         self.home.mkdir(parents=True, exist_ok=True)
         run = self.run
         self._see_that_it_gets_further()
+        if storage := self._scale().get("storage"):
+            store.fetch_longer(f"{storage}/journal.bin", self.home / "journal.bin")
         if run.last_seq and not (self.home / "journal.bin").exists():
             # Its files are gone (another machine, another disk): it begins anew, and says so.
             self._hold(epoch=F("epoch") + 1, last_seq=0, step=0, report={})
@@ -191,12 +194,23 @@ class Supervision:
             "device": "cuda" if run.queue == "gpu" else "cpu",
             "nudge_fd": nudge_fd,
             "parent": os.getpid(),
+            **self._scale(),
         }
         path = self.home / "spec.json"
         coming = path.with_suffix(".coming")
         coming.write_text(json.dumps(spec, indent=1))
         coming.rename(path)
         return path
+
+    def _scale(self) -> dict[str, object]:
+        """How many processes train together, as was asked for, and where the run's files are mirrored."""
+        asked = self.run.provenance
+        found = {
+            name: asked[name] for name in ("processes", "sharding", "nodes", "rendezvous") if name in asked
+        }
+        if storage := os.environ.get("KIBITZ_STORAGE"):
+            found["storage"] = f"{storage.rstrip('/')}/runs/{self.run.pk}-{self.run.created_at:%Y%m%d%H%M%S}"
+        return found
 
     def _write_control(self) -> None:
         """What the child is to obey, or to do again where it did it before: not what was overtaken by an end."""
@@ -214,6 +228,7 @@ class Supervision:
         environment = {key: value for key, value in os.environ.items() if key not in NOT_FOR_CHILDREN}
         count = str(self.run.provenance["threads"])
         environment |= {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OMP_WAIT_POLICY": "PASSIVE"}
+        environment.setdefault("KIBITZ_CACHE", str(settings.KIBITZ_HOME / "cache"))
         environment |= {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
         try:
             with the_only_child(self.home) as lock, (self.home / "console.log").open("ab") as console:
@@ -315,7 +330,7 @@ class Supervision:
             self._give_back()
         elif code == STOPPED:
             self._end(Status.STOPPED, "")
-        elif code > 0:
+        elif code > 0 and code != LOST:
             self._end(Status.FAILED, outcome.failure or f"{died(code)} Its last words:\n{self._last_words()}")
         else:
             self._see_that_it_gets_further()
@@ -431,6 +446,8 @@ def check(role: str, artifact) -> None:
 
 
 def died(code: int) -> str:
+    if code == LOST:
+        return "One of its processes was killed or could not be reached, perhaps for want of memory."
     if code > 0:
         return f"The process ended with code {code}."
     name = signal.Signals(-code).name

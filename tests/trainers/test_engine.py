@@ -338,7 +338,7 @@ def test_a_model_is_trained_from_the_command_line_without_the_web(tmp_path):
     ).read_bytes()
     wrong = subprocess.run([*line, "--epochs", "0"], capture_output=True, text=True)
     assert (
-        wrong.returncode == 1 and wrong.stderr == "'epochs' is '0'. Expected a whole number of at least 1.\n"
+        wrong.returncode == 2 and wrong.stderr == "'epochs' is '0'. Expected a whole number of at least 1.\n"
     )
 
 
