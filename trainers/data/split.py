@@ -6,27 +6,28 @@ grows, so what one round held out no later round trains on.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from trainers.records import Prompt, Record, canonical, prompt_json
+import numpy as np
+
+from trainers.data.snapshot import Records, mark, marks_of
+from trainers.records import Prompt, Record
 
 
-def split(found: Iterable[Record], share: float) -> tuple[list[Record], list[Record]]:
+def split(found: Sequence[Record], share: float) -> tuple[Records, Records]:
     """(train, held out), with about `share` of the prompts held out."""
-    train: list[Record] = []
-    held_out: list[Record] = []
-    for record in found:
-        (held_out if position(record.prompt) < share else train).append(record)
-    if not train:
+    marks = marks_of(found)
+    everything = found if isinstance(found, Records) else Records(found.__getitem__, marks)
+    out = marks / 2.0**64 < share
+    if out.all():
         raise ValueError(
-            f"All {len(held_out)} records fall to the held-out part: they have too few prompts. "
+            f"All {len(out)} records fall to the held-out part: they have too few prompts. "
             "Label more prompts, or set held_out to 0."
         )
+    train, held_out = (everything.at(np.flatnonzero(side)) for side in (~out, out))
     return train, held_out
 
 
 def position(prompt: Prompt) -> float:
     """The prompt's place in [0, 1): a hash, so that it is the same on every machine and in every round."""
-    digest = hashlib.sha256(canonical(prompt_json(prompt)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+    return mark(prompt) / 2**64
