@@ -22,7 +22,8 @@ from transformers import (
 
 from trainers import nn
 from trainers.__main__ import main
-from trainers.nn.hugging_face import HuggingFaceConfig, HuggingFacePolicy, HuggingFaceReward
+from trainers.nn.hugging_face import HuggingFaceConfig, HuggingFacePolicy
+from trainers.nn.hugging_face_reward import HuggingFaceReward
 from trainers.records import Message
 
 CHATML = (

@@ -4,17 +4,22 @@ A model is a directory: `kibitz.json` says what kind it is and how it is shaped,
 weights, and a Hugging Face model brings its own files along. Nothing is ever unpickled.
 """
 
-from trainers.nn.policy import Batch, Encoded, Policy, RewardModel, Samples, collate, pad_right
+from trainers.nn.decoding import Drawn, Hook, draw
+from trainers.nn.policy import Batch, Decoding, Encoded, Policy, RewardModel, Samples, collate, pad_right
 from trainers.nn.storage import digest, load, load_policy, load_reward_model, save
 
 __all__ = [
     "Batch",
+    "Decoding",
+    "Drawn",
     "Encoded",
+    "Hook",
     "Policy",
     "RewardModel",
     "Samples",
     "collate",
     "digest",
+    "draw",
     "load",
     "load_policy",
     "load_reward_model",

@@ -30,6 +30,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainers.maths.logprobs import gather_logp
+from trainers.nn.decoding import sample
+from trainers.nn.grid import Grid, unique
 from trainers.nn.policy import Samples
 from trainers.nn.storage import read_weights, write_weights
 from trainers.records import Prompt
@@ -63,36 +65,6 @@ class ByteTransformerConfig:
             raise ValueError(
                 "Every piece must be there once and have at least two bytes; a byte is a token already."
             )
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The cells of a block [B, T] that hold real tokens.
-
-    Answers differ in length, and a batch of them is half padding: only attention, which needs rows, is given the
-    block; everything else is given its N real cells, row by row.
-    """
-
-    shape: tuple[int, int]
-    cells: Tensor | None
-    """[N] numbers of the real cells, counted along the rows; None where all are."""
-
-    @classmethod
-    def of(cls, real: Tensor) -> Self:
-        rows, length = real.shape
-        return cls((rows, length), None if real.all() else real.flatten().nonzero()[:, 0])
-
-    def pick(self, block: Tensor) -> Tensor:
-        """[N, ...] of [B, T, ...]."""
-        flat = block.flatten(0, 1)
-        return flat if self.cells is None else flat.index_select(0, self.cells)
-
-    def spread(self, real: Tensor) -> Tensor:
-        """[B, T, ...] of [N, ...]; 0 on padding."""
-        if self.cells is not None:
-            rows, length = self.shape
-            real = real.new_zeros(rows * length, *real.shape[1:]).index_copy(0, self.cells, real)
-        return real.view(*self.shape, *real.shape[1:])
 
 
 class Block(nn.Module):
@@ -220,8 +192,8 @@ class ByteTransformer(nn.Module):
 
         Column 0 is the state after the prompt, column t + 1 the state after y[:, t]; real is [B, T+1] bool.
         """
-        rows, unique = _unique(x)
-        prompts = self._read(unique, rows.to(self.device))
+        rows, different = unique(x)
+        prompts = self._read(different, rows.to(self.device))
         ids = torch.cat((prompts.last[:, None], y), dim=1)
         length = ids.shape[1]
         ahead = torch.full((length, length), float("-inf"), device=self.device).triu(1)
@@ -249,81 +221,31 @@ class ByteTransformer(nn.Module):
         y = y.to(self.device)
         return gather_logp(self.logits(x, y), y, self.mask(y), temperature)
 
+    def decoding(self, x: Sequence[Tensor], n: int, room: int) -> "ByteDecoding":
+        longest = max(len(ids) for ids in x)
+        if longest + room > self.config.context:
+            raise ValueError(
+                f"A prompt of {longest} tokens and {room} new ones do not fit the model's context of "
+                f"{self.config.context}: ask for at most {self.config.context - longest}."
+            )
+        return ByteDecoding(self, x, n, room)
+
     def sample(
         self, x: Sequence[Tensor], n: int, max_new: int, temperature: float, generator: torch.Generator
     ) -> Samples:
-        longest = max(len(ids) for ids in x)
-        if longest + max_new > self.config.context:
-            raise ValueError(
-                f"A prompt of {longest} tokens and {max_new} new ones do not fit the model's context of "
-                f"{self.config.context}: ask for at most {self.config.context - longest}."
-            )
-        with torch.inference_mode():
-            y, logp = self._sample(x, n, max_new, temperature, generator)
-        y, logp = y.clone(), logp.clone()  # Out of inference mode, or no loss could be computed with them.
-        return Samples(
-            x=[ids for ids in x for _ in range(n)],
-            y=y,
-            logp_tok=logp,
-            mask=self.mask(y),
-            finished=(y == EOS).any(dim=1),
-        )
+        return sample(self, x, n, max_new, temperature, generator)
 
-    def _sample(
-        self, x: Sequence[Tensor], n: int, max_new: int, temperature: float, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        rows, unique = _unique(x)
-        prompts = self._read(unique, rows.repeat_interleave(n).to(self.device))
-        total, past = prompts.hidden.shape
-        keys = [_room(k, max_new) for k in prompts.keys]
-        values = [_room(v, max_new) for v in prompts.values]
-        hidden = F.pad(prompts.hidden, (0, max_new))[:, None, None, :]
-        y = torch.full((total, max_new), PAD, device=self.device)
-        logp_tok = torch.zeros(total, max_new, device=self.device)
-        token, position = prompts.last, prompts.position
-        rows = torch.arange(total, device=self.device)
-        done = torch.zeros_like(rows, dtype=torch.bool)
-        for t in range(max_new):
-            grid = Grid((len(rows), 1), None)
-            cos, sin = self._turn(position + t)
-            h = self._embed(token)
-            seen = past + t + 1
-            for block, k_all, v_all in zip(self.blocks, keys, values, strict=True):
-                assert isinstance(block, Block)
-                q, k, v = block.project(h, cos, sin, grid)
-                k_all[:, :, seen - 1 : seen] = k
-                v_all[:, :, seen - 1 : seen] = v
-                attended = F.scaled_dot_product_attention(
-                    q, k_all[:, :, :seen], v_all[:, :, :seen], attn_mask=hidden[..., :seen]
-                )
-                h = block.finish(h, attended, grid)
-            logp = F.log_softmax(self._head(self.norm(h)) / temperature, dim=-1)
-            token = torch.multinomial(logp.exp(), 1, generator=generator)[:, 0]
-            y[rows, t] = token.masked_fill(done, PAD)
-            logp_tok[rows, t] = logp.gather(1, token[:, None])[:, 0].masked_fill(done, 0.0)
-            done |= token == EOS
-            if done.all():
-                return y[:, : t + 1], logp_tok[:, : t + 1]
-            if (
-                done.float().mean() > 0.25
-            ):  # Ended rows are dropped, but not one by one: their keys must move.
-                stay = (~done).nonzero()[:, 0]
-                rows, token, position, done = rows[stay], token[stay], position[stay], done[stay]
-                hidden = hidden[stay]
-                keys, values = [k[stay] for k in keys], [v[stay] for v in values]
-        return y, logp_tok
-
-    def _read(self, unique: Sequence[Tensor], rows: Tensor) -> Prompts:
-        """Keys and values of the unique prompts, spread to the rows [B] that use them."""
-        lengths = torch.tensor([len(ids) for ids in unique])
-        ids = torch.nn.utils.rnn.pad_sequence(list(unique), batch_first=True, padding_value=PAD)
+    def _read(self, different: Sequence[Tensor], rows: Tensor) -> Prompts:
+        """Keys and values of the different prompts, spread to the rows [B] that use them."""
+        lengths = torch.tensor([len(ids) for ids in different])
+        ids = torch.nn.utils.rnn.pad_sequence(list(different), batch_first=True, padding_value=PAD)
         ids, lengths = ids.to(self.device), lengths.to(self.device)
         columns = torch.arange(ids.shape[1] - 1, device=self.device)
         real = columns < lengths[:, None] - 1
         hidden = torch.zeros(real.shape, device=self.device).masked_fill_(~real, float("-inf"))
         grid = Grid.of(real)
         keys, values = [], []
-        spread = rows if len(rows) > len(unique) else None
+        spread = rows if len(rows) > len(different) else None
         cos, sin = self._turn(grid.pick(columns.expand(real.shape)))
         h = self._embed(grid.pick(ids[:, :-1]))
         for i, block in enumerate(self.blocks):
@@ -362,11 +284,51 @@ class ByteTransformer(nn.Module):
         return model
 
 
-def _unique(x: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """(rows, unique): x[b] equals unique[rows[b]]."""
-    seen: dict[tuple[int, ...], int] = {}
-    rows = [seen.setdefault(tuple(ids.tolist()), len(seen)) for ids in x]
-    return torch.tensor(rows), [torch.tensor(ids) for ids in seen]
+class ByteDecoding:
+    """Answers being written over the keys and values of their prompts; see `Decoding`."""
+
+    @torch.inference_mode()
+    def __init__(self, model: ByteTransformer, x: Sequence[Tensor], n: int, room: int) -> None:
+        self.model = model
+        rows, different = unique(x)
+        prompts = model._read(different, rows.repeat_interleave(n).to(model.device))
+        self.keys = [_room(k, room) for k in prompts.keys]
+        self.values = [_room(v, room) for v in prompts.values]
+        self.hidden = F.pad(prompts.hidden, (0, room))[:, None, None, :]
+        self.seen = prompts.hidden.shape[1]
+        self.position = prompts.position
+        self.logits = self._step(prompts.last)
+
+    def ends(self, tokens: Tensor) -> Tensor:
+        return tokens == EOS
+
+    @torch.inference_mode()
+    def advance(self, tokens: Tensor) -> None:
+        self.position = self.position + 1
+        self.logits = self._step(tokens)
+
+    @torch.inference_mode()
+    def keep(self, rows: Tensor) -> None:
+        self.logits, self.position, self.hidden = self.logits[rows], self.position[rows], self.hidden[rows]
+        self.keys, self.values = [k[rows] for k in self.keys], [v[rows] for v in self.values]
+
+    def _step(self, token: Tensor) -> Tensor:
+        """[R, V] logits after one more token [R], whose keys and values go into the next column."""
+        model, seen = self.model, self.seen + 1
+        self.seen = seen
+        grid = Grid((len(token), 1), None)
+        cos, sin = model._turn(self.position)
+        h = model._embed(token)
+        for block, k_all, v_all in zip(model.blocks, self.keys, self.values, strict=True):
+            assert isinstance(block, Block)
+            q, k, v = block.project(h, cos, sin, grid)
+            k_all[:, :, seen - 1 : seen] = k
+            v_all[:, :, seen - 1 : seen] = v
+            attended = F.scaled_dot_product_attention(
+                q, k_all[:, :, :seen], v_all[:, :, :seen], attn_mask=self.hidden[..., :seen]
+            )
+            h = block.finish(h, attended, grid)
+        return model._head(model.norm(h))
 
 
 def _room(past: Tensor, more: int) -> Tensor:

@@ -5,7 +5,7 @@ keep their END: of an answer that does not fit, the last 254 tokens are read.
 """
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -40,6 +40,17 @@ def encoder_directory(name: str) -> Path:
     return Path(name)
 
 
+def same_encoder(name: str, expected: str) -> str:
+    """sha256 of an encoder's files; an error where another one is expected ("" expects none)."""
+    found = digest(encoder_directory(name))
+    if expected not in ("", found):
+        raise ValueError(
+            f"The encoder {name} is not the one this reward model was trained on "
+            f"(sha256 {found[:12]}, expected {expected[:12]}): install that version."
+        )
+    return found
+
+
 class Encoder:
     """Mean-pooled layers of a frozen encoder. Not an `nn.Module`, so that its weights are in no checkpoint."""
 
@@ -58,22 +69,29 @@ class Encoder:
         The mean of the last layer is the model's sentence embedding. Equal texts are read once, and texts of about
         one length together; neither changes a number by more than rounding.
         """
+        pooled: dict[str, Tensor] = {}
+        for part, lengths, states in self.read(texts, device):
+            means = torch.stack([mean(states[layer], lengths) for layer in layers], dim=1)
+            pooled.update(zip(part, means, strict=True))
+        return torch.stack([pooled[text] for text in texts])
+
+    def read(
+        self, texts: Sequence[str], device: torch.device
+    ) -> Iterator[tuple[list[str], Tensor, tuple[Tensor, ...]]]:
+        """(texts, their tokens [B], every layer's states [B, T, width]), a few texts at a time, each text once."""
         self.model.to(device)
-        unique = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        ids = [self._ids(text) for text in unique]
-        pooled = torch.empty(len(ids), len(layers), self.width, device=device)
-        by_length = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-        with torch.inference_mode():
-            for start in range(0, len(ids), 32):
-                rows = by_length[start : start + 32]
-                tokens = torch.nn.utils.rnn.pad_sequence([ids[i] for i in rows], batch_first=True).to(device)
-                lengths = torch.tensor([len(ids[i]) for i in rows], device=device)
-                mask = torch.arange(tokens.shape[1], device=device) < lengths[:, None]
-                states = self.model(input_ids=tokens, attention_mask=mask.long(), output_hidden_states=True)
-                for column, layer in enumerate(layers):
-                    summed = (states.hidden_states[layer] * mask[..., None]).sum(dim=1)
-                    pooled[rows, column] = summed / lengths[:, None]
-        return pooled[[unique[text] for text in texts]]
+        ids = {text: self._ids(text) for text in dict.fromkeys(texts)}
+        by_length = sorted(ids, key=lambda text: len(ids[text]))
+        for start in range(0, len(ids), 32):
+            part = by_length[start : start + 32]
+            tokens = torch.nn.utils.rnn.pad_sequence([ids[text] for text in part], batch_first=True).to(
+                device
+            )
+            lengths = torch.tensor([len(ids[text]) for text in part], device=device)
+            mask = torch.arange(tokens.shape[1], device=device) < lengths[:, None]
+            with torch.no_grad():
+                read = self.model(input_ids=tokens, attention_mask=mask.long(), output_hidden_states=True)
+            yield part, lengths, read.hidden_states
 
     def _ids(self, text: str) -> Tensor:
         inner = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
@@ -104,12 +122,7 @@ class EncoderReward(nn.Module):
 
     def __init__(self, config: EncoderRewardConfig) -> None:
         super().__init__()
-        found = digest(encoder_directory(config.encoder))
-        if config.encoder_digest not in ("", found):
-            raise ValueError(
-                f"The encoder {config.encoder} is not the one this reward model was trained on "
-                f"(sha256 {found[:12]}, expected {config.encoder_digest[:12]}): install that version."
-            )
+        found = same_encoder(config.encoder, config.encoder_digest)
         self.config = EncoderRewardConfig(config.encoder, found)
         self.encoder = Encoder(config.encoder)
         self.head = nn.Linear(4 * self.encoder.width, 1)
@@ -124,9 +137,9 @@ class EncoderReward(nn.Module):
     def encode(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Encoded]:
         depth = self.encoder.depth
         asked = [prompt if isinstance(prompt, str) else prompt[-1].content for prompt in prompts]
-        answer = _unit(self.encoder.embed(answers, (0, depth // 2, depth), self.device))
-        question = _unit(self.encoder.embed(asked, (depth,), self.device))
-        product = 0.5 * _unit(question * answer[:, -1:])
+        answer = unit(self.encoder.embed(answers, (0, depth // 2, depth), self.device))
+        question = unit(self.encoder.embed(asked, (depth,), self.device))
+        product = 0.5 * unit(question * answer[:, -1:])
         features = torch.cat((answer, product), dim=1).flatten(1)
         return [(row,) for row in features]
 
@@ -151,6 +164,12 @@ class EncoderReward(nn.Module):
         return model
 
 
-def _unit(features: Tensor) -> Tensor:
+def mean(states: Tensor, lengths: Tensor) -> Tensor:
+    """[B, width] means over the first `lengths` [B] of states [B, T, width]."""
+    real = torch.arange(states.shape[1], device=states.device) < lengths[:, None]
+    return (states * real[..., None]).sum(dim=1) / lengths[:, None]
+
+
+def unit(features: Tensor) -> Tensor:
     """Scaled so that the mean square over the last dimension is 1."""
     return features / features.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-6)

@@ -1,4 +1,4 @@
-"""Any local Hugging Face causal language model as a policy, and any local sequence classifier as a reward model.
+"""Any local Hugging Face causal language model as a policy.
 
 What goes wrong in practice, and what is done about it here:
 
@@ -10,7 +10,10 @@ What goes wrong in practice, and what is done about it here:
 - The boundary. Prompt and answer are tokenised together, and the answer is what follows the prompt's tokens. Where
   the two merge into one token the answer is tokenised by itself: x is the same for every answer, as when sampling,
   and no token of an answer is lost.
-- Padding. Prompts on the left, answers on the right, positions counted over real tokens only.
+- Work. Equal prompts of a batch are read once, gradients included; logits are made where an answer's tokens are, and
+  of a large vocabulary a few rows at a time. Llama-like models are run by our own loop over their modules
+  (`llama.py`), which has no padding at all; others by transformers, prompts padded on the left, answers on the right,
+  positions counted over real tokens only.
 - Sampling is our own loop over the model's key-value cache, from the whole distribution: no warper, no suppressed
   EOS, nothing that the log-probabilities do not see.
 
@@ -26,17 +29,21 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.cache_utils import DynamicLayer
 from transformers.utils import logging
 
-from trainers.maths.logprobs import gather_logp
-from trainers.nn.policy import Encoded, Samples, pad_right
-from trainers.nn.reward import score_sorted
-from trainers.nn.scale import Scale
-from trainers.records import Prompt, prompt_json, prompt_text
+from trainers.maths.logprobs import chosen_logp, gather_logp
+from trainers.nn.cache import CacheDecoding
+from trainers.nn.decoding import sample
+from trainers.nn.gemm import linear
+from trainers.nn.grid import Grid, unique
+from trainers.nn.llama import Llama, reads
+from trainers.nn.llama_decoding import LlamaDecoding
+from trainers.nn.policy import Decoding, Samples, pad_right
+from trainers.records import Prompt, prompt_json
 
 NEVER = -1e9
 """The logit of what cannot be sampled. Finite, so that an entropy is a number."""
@@ -52,6 +59,9 @@ class HuggingFaceConfig:
     """The adapters' output is multiplied by lora_alpha / lora_rank."""
     lora_seed: int = 0
     """For the adapters' random half; the other starts at 0, so the policy starts as the base."""
+    recompute: bool = False
+    """Keep no layer's inner results for the way back, and compute them once more there: a third more work, and a
+    fraction of the memory of long texts. For Llama-like models."""
 
 
 class Text:
@@ -136,6 +146,7 @@ class Text:
 class HuggingFacePolicy(nn.Module):
     kind: ClassVar[str] = "hugging_face"
     never: Tensor
+    forbidden: Tensor
 
     def __init__(self, model: Any, tokenizer: Any, config: HuggingFaceConfig) -> None:
         super().__init__()
@@ -147,14 +158,28 @@ class HuggingFacePolicy(nn.Module):
         never = torch.arange(rows) >= len(tokenizer)
         never[self.pad] = True
         self.register_buffer("never", never, persistent=False)
+        self.register_buffer("forbidden", torch.zeros(rows).masked_fill(never, NEVER), persistent=False)
         accepted = inspect.signature(model.forward).parameters
         self.takes_positions = "position_ids" in accepted
         self.takes_keep = "logits_to_keep" in accepted
+        self.llama = Llama(model.base_model) if _is_llama(model) else None
+        if config.recompute and self.llama is None:
+            raise ValueError(
+                f"recompute is for models like Llama, which are run by a loop of ours; {type(model).__name__} is not. "
+                "Make the micro batches smaller instead."
+            )
+        self.caches = True
+        """False once the model is seen to keep something else than keys and values of its prompts."""
         self.model = _with_lora(model, config) if config.lora_rank else model
 
     @property
     def device(self) -> torch.device:
         return self.never.device
+
+    @property
+    def body(self) -> Any:
+        """The transformers model without what predicts its tokens; adapters, which lie in its layers, included."""
+        return (self.model.get_base_model() if self.config.lora_rank else self.model).base_model
 
     def encode(self, prompt: Prompt) -> Tensor:
         return self.text.encode(prompt)
@@ -168,47 +193,77 @@ class HuggingFacePolicy(nn.Module):
     def mask(self, y: Tensor) -> Tensor:
         return y != self.pad
 
+    def states(self, x: Sequence[Tensor], y: Tensor, real: Tensor, *, last: bool = False) -> Tensor:
+        """[N, d]: the states that `head` reads, in the N real cells of the answer block [B, T + 1], row by row.
+
+        Column 0 is the state after the prompt, column t + 1 the state after y[:, t]; real is [B, T + 1] bool. With
+        `last`, [B, d]: only each row's last real cell.
+        """
+        if self.llama is not None and self.llama.usable:
+            return self.llama.states(x, y, real, last=last, recompute=self.config.recompute)
+        prompts = self._pad_left(x)
+        ids, seen = torch.cat((prompts, y), dim=1), torch.cat((self.mask(prompts), real[:, 1:]), dim=1)
+        extra = {"position_ids": _positions(seen)} if self.takes_positions else {}
+        out = self.body(input_ids=ids, attention_mask=seen.long(), use_cache=False, **extra)
+        states = Grid.of(real).pick(out.last_hidden_state[:, -real.shape[1] :])
+        return states[real.sum(dim=1).cumsum(dim=0) - 1] if last else states
+
+    def head(self, states: Tensor) -> Tensor:
+        """[N, V] logits of states [N, d] of a Llama-like model."""
+        output = self.model.get_output_embeddings()
+        bias = self.forbidden if output.bias is None else self.forbidden + output.bias
+        return linear(states, output.weight, bias.to(states.dtype))
+
     def logits(self, x: Sequence[Tensor], y: Tensor) -> Tensor:
         y = y.to(self.device)
-        prompts = self._pad_left(x)
-        ids = torch.cat((prompts, y[:, :-1]), dim=1)
-        return self._forward(ids, self.mask(ids), None, y.shape[1])[0]
+        if self.llama is not None and self.llama.usable:
+            real = self.mask(y)
+            return Grid.of(real).spread(self.head(self.states(x, y[:, :-1], real)))
+        rows, different = unique(x)
+        if self.caches and len(different) < len(x) and y.shape[1] > 1:
+            return self._shared_logits(rows.to(self.device), different, y)
+        return self._plain_logits(x, y)
 
     def logp_tok(self, x: Sequence[Tensor], y: Tensor, temperature: float = 1.0) -> Tensor:
         y = y.to(self.device)
-        return gather_logp(self.logits(x, y), y, self.mask(y), temperature)
+        real = self.mask(y)
+        if self.llama is None or not self.llama.usable:
+            return gather_logp(self.logits(x, y), y, real, temperature)
+        return self.logp_of(self.states(x, y[:, :-1], real), y, real, temperature)
+
+    def logp_of(self, states: Tensor, y: Tensor, real: Tensor, temperature: float = 1.0) -> Tensor:
+        """[B, T] log-probability of y's N real tokens from the states [N, d] before them, of a Llama-like model."""
+        grid = Grid.of(real)
+        return grid.spread(chosen_logp(states, self.head, grid.pick(y), len(self.never), temperature))
+
+    def decoding(self, x: Sequence[Tensor], n: int, room: int) -> Decoding:
+        if self.llama is not None and self.llama.usable:
+            stops = torch.tensor(sorted(self.text.stops), device=self.device)
+            return LlamaDecoding(self.llama, self.head, stops, x, n, room)
+        return CacheDecoding(self, x, n)
 
     def sample(
         self, x: Sequence[Tensor], n: int, max_new: int, temperature: float, generator: torch.Generator
     ) -> Samples:
-        with torch.inference_mode():
-            y, logp_tok, finished = self._sample(x, n, max_new, temperature, generator)
-        y, logp_tok, finished = y.clone(), logp_tok.clone(), finished.clone()  # out of inference mode
-        repeated = [ids for ids in x for _ in range(n)]
-        return Samples(x=repeated, y=y, logp_tok=logp_tok, mask=self.mask(y), finished=finished)
+        return sample(self, x, n, max_new, temperature, generator)
 
-    def _sample(
-        self, x: Sequence[Tensor], n: int, max_new: int, temperature: float, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        prompts = self._pad_left(x)
-        logits, cache = self._forward(prompts, self.mask(prompts), None, 1, use_cache=True)
-        cache.batch_repeat_interleave(n)  # Each prompt is read once, whatever n.
-        logits, seen = logits.repeat_interleave(n, dim=0), self.mask(prompts).repeat_interleave(n, dim=0)
-        stops = torch.tensor(sorted(self.text.stops), device=self.device)
-        y = torch.full((len(seen), max_new), self.pad, device=self.device)
-        logp_tok = torch.zeros(len(seen), max_new, device=self.device)
-        done = torch.zeros(len(seen), dtype=torch.bool, device=self.device)
-        for t in range(max_new):
-            logp = F.log_softmax(logits[:, -1].float() / temperature, dim=-1)
-            token = torch.multinomial(logp.exp(), 1, generator=generator)
-            y[:, t] = token[:, 0].masked_fill(done, self.pad)
-            logp_tok[:, t] = logp.gather(1, token)[:, 0].masked_fill(done, 0.0)
-            done |= torch.isin(token[:, 0], stops)
-            if t + 1 == max_new or done.all():
-                break
-            seen = torch.cat((seen, torch.ones_like(token, dtype=torch.bool)), dim=1)
-            logits, cache = self._forward(token, seen, cache, 1, use_cache=True)
-        return y[:, : t + 1], logp_tok[:, : t + 1], done
+    def _plain_logits(self, x: Sequence[Tensor], y: Tensor) -> Tensor:
+        ids = torch.cat((self._pad_left(x), y[:, :-1]), dim=1)
+        return self._forward(ids, self.mask(ids), None, y.shape[1])[0]
+
+    def _shared_logits(self, rows: Tensor, different: Sequence[Tensor], y: Tensor) -> Tensor:
+        """The same, each different prompt read once; its cache passes on the gradients of all its answers."""
+        prompts = self._pad_left(different)
+        seen = self.mask(prompts)
+        first, cache = self._forward(prompts, seen, None, 1, use_cache=True)
+        if any(type(layer) is not DynamicLayer for layer in getattr(cache, "layers", [None])):
+            self.caches = False
+            return self._plain_logits([different[row] for row in rows.tolist()], y)
+        cache.reorder_cache(rows)
+        ids = y[:, :-1]
+        seen = torch.cat((seen[rows], self.mask(ids)), dim=1)
+        rest, _ = self._forward(ids, seen, cache, ids.shape[1], use_cache=True)
+        return torch.cat((first[rows], rest), dim=1)
 
     def _forward(
         self, ids: Tensor, seen: Tensor, cache: Any, keep: int, use_cache: bool = False
@@ -216,8 +271,7 @@ class HuggingFacePolicy(nn.Module):
         """Logits [B, keep, V] of the last columns of ids, and the cache; seen [B, past + now] is the mask."""
         extra: dict[str, Any] = {}
         if self.takes_positions:
-            positions = (seen.long().cumsum(dim=1) - 1).clamp_min(0)
-            extra["position_ids"] = positions[:, -ids.shape[1] :]
+            extra["position_ids"] = _positions(seen)[:, -ids.shape[1] :]
         if self.takes_keep:
             extra["logits_to_keep"] = keep
         out = self.model(
@@ -274,13 +328,25 @@ class HuggingFacePolicy(nn.Module):
         model = AutoModelForCausalLM.from_pretrained(
             directory, local_files_only=True, use_safetensors=True, dtype=torch.float32
         )
-        policy = cls(model, _tokenizer(directory), HuggingFaceConfig(**config))
+        policy = cls(model, tokenizer_of(directory), HuggingFaceConfig(**config))
         if (directory / "adapter").is_dir():
             _read_adapter(policy.model, directory / "adapter")
         return policy.eval()
 
 
-def _tokenizer(directory: Path) -> Any:
+def _positions(seen: Tensor) -> Tensor:
+    """[B, T] numbers of the real tokens, from 0."""
+    return (seen.long().cumsum(dim=1) - 1).clamp_min(0)
+
+
+def _is_llama(model: Any) -> bool:
+    """Whether nothing but a plain linear layer comes after a decoder that `Llama` can run."""
+    decoder = model.base_model
+    named = type(model).__name__ == type(decoder).__name__.replace("Model", "ForCausalLM")
+    return named and type(model.get_output_embeddings()) is nn.Linear and reads(decoder)
+
+
+def tokenizer_of(directory: Path) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     for how_it_was_opened in (
         "is_local",
@@ -327,83 +393,3 @@ def _read_adapter(model: Any, directory: Path) -> None:
     found = set_peft_model_state_dict(model, load_file(directory / "adapter_model.safetensors"))
     if found.unexpected_keys:
         raise ValueError(f"{directory} holds adapters that do not fit its base: {found.unexpected_keys[0]}.")
-
-
-class HuggingFaceReward(nn.Module):
-    """A sequence classifier with one output, as reward models are published.
-
-    A causal one reads the chat as a policy would and scores at the last real token (its padding is set, or the
-    score would be read at a pad position); a BERT-like one reads prompt and answer as a pair of texts.
-    """
-
-    kind: ClassVar[str] = "hugging_face_reward"
-
-    def __init__(self, model: Any, tokenizer: Any, config: HuggingFaceConfig) -> None:
-        super().__init__()
-        if model.config.num_labels != 1:
-            raise ValueError(f"A reward model has one output; this classifier has {model.config.num_labels}.")
-        self.config = config
-        self.tokenizer = tokenizer
-        reads_pairs = tokenizer.cls_token_id is not None and not tokenizer.chat_template
-        self.text = None if reads_pairs else Text(tokenizer, model, config.context)
-        self.takes_types = "token_type_ids" in inspect.signature(model.forward).parameters
-        self.model = model
-        self.scale = Scale()
-
-    @property
-    def device(self) -> torch.device:
-        return self.scale.gain.device
-
-    def encode(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Encoded]:
-        """(ids, types) of each text; types tell a pair's two halves apart."""
-        rows: list[Encoded] = []
-        for prompt, answer in zip(prompts, answers, strict=True):
-            if self.text is not None:
-                ids = torch.cat(self.text.encode_pair(prompt, answer))
-                rows.append((ids, torch.zeros_like(ids)))
-            else:
-                rows.append(self._pair(prompt_text(prompt), answer))
-        return rows
-
-    def forward(self, rows: Sequence[Encoded]) -> Tensor:
-        ids = pad_right([row[0] for row in rows], self.tokenizer.pad_token_id).to(self.device)
-        lengths = torch.tensor([len(row[0]) for row in rows], device=self.device)
-        mask = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
-        extra = (
-            {"token_type_ids": pad_right([row[1] for row in rows], 0).to(self.device)}
-            if self.takes_types
-            else {}
-        )
-        out = self.model(input_ids=ids, attention_mask=mask.long(), **extra)
-        scores: Tensor = self.scale(out.logits[:, 0])
-        return scores
-
-    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> Tensor:
-        return score_sorted(self, self.encode(prompts, answers))
-
-    def normalise(self, mean: float, std: float) -> None:
-        self.scale.normalise(mean, std)
-
-    def _pair(self, prompt: str, answer: str) -> Encoded:
-        longest = min(self.config.context, self.model.config.max_position_embeddings)
-        self.tokenizer.truncation_side = "left"  # an overlong text keeps its end
-        read = self.tokenizer(prompt, answer, truncation="longest_first", max_length=longest)
-        ids = torch.tensor(read["input_ids"])
-        types = read.get("token_type_ids")
-        return ids, torch.zeros_like(ids) if types is None else torch.tensor(types)
-
-    def write(self, directory: Path) -> None:
-        self.model.save_pretrained(directory)
-        self.tokenizer.save_pretrained(directory)
-        save_file(self.scale.state_dict(), directory / "scale.safetensors")
-
-    @classmethod
-    def read(cls, directory: Path, config: Mapping[str, Any]) -> Self:
-        logging.disable_progress_bar()
-        model = AutoModelForSequenceClassification.from_pretrained(
-            directory, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
-        opened = cls(model, _tokenizer(directory), HuggingFaceConfig(**config))
-        if (directory / "scale.safetensors").is_file():
-            opened.scale.load_state_dict(load_file(directory / "scale.safetensors"))
-        return opened.eval()

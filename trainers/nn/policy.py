@@ -53,6 +53,27 @@ class Samples:
     """[B * n] bool: the answer ended by itself (EOS) within max_new tokens."""
 
 
+class Decoding(Protocol):
+    """Answers being written: R rows, one token each at a time, over what is kept of their prompts.
+
+    At first there are n rows for each of B prompts, and row b * n + i belongs to prompt b. Nothing in here has a
+    gradient or changes with a temperature: `logits` are the numbers that `Policy.logits` gives at that place.
+    """
+
+    logits: Tensor
+    """[R, V] of each row's next token, in single precision or better; very negative where a token is impossible.
+    Replaced by `advance` and `keep`, never changed in place: it may be held on to, and must not be written to."""
+
+    def ends(self, tokens: Tensor) -> Tensor:
+        """[R] bool: with this next token [R] the row's answer has ended by itself."""
+
+    def advance(self, tokens: Tensor) -> None:
+        """Each row takes its next token [R], at most room - 1 times. A row that has ended takes any id below V."""
+
+    def keep(self, rows: Tensor) -> None:
+        """These rows [K], int64, in this order, are the rows from now on: some dropped, reordered or doubled."""
+
+
 class Policy(Protocol):
     """A language model that can be trained, sampled and asked for exact log-probabilities. An `nn.Module`."""
 
@@ -81,6 +102,12 @@ class Policy(Protocol):
 
     def logp_tok(self, x: Sequence[Tensor], y: Tensor, temperature: float = 1.0) -> Tensor:
         """[B, T] log-probability of every answer token; 0 on padding. Sum over T for log pi(y|x)."""
+
+    def decoding(self, x: Sequence[Tensor], n: int, room: int) -> Decoding:
+        """n answers to each prompt, to be written token by token; none grows longer than `room` tokens.
+
+        Each different prompt is read once. A ValueError says when prompt and room do not fit the model.
+        """
 
     def sample(
         self, x: Sequence[Tensor], n: int, max_new: int, temperature: float, generator: torch.Generator

@@ -49,13 +49,16 @@ class ByteReward(nn.Module):
         return [self.trunk.encode_pair(x, y) for x, y in zip(prompts, answers, strict=True)]
 
     def forward(self, rows: Sequence[Encoded]) -> Tensor:
+        scores: Tensor = self.scale(self.head(self.features(rows))[:, 0])
+        return scores
+
+    def features(self, rows: Sequence[Encoded]) -> Tensor:
+        """[B, d] states at the last token of each answer."""
         y = pad_right([y for _, y in rows], self.trunk.pad).to(self.device)
         # The block has a column more than y: the state after the prompt.
         real = torch.nn.functional.pad(self.trunk.mask(y), (1, 0), value=True)
         states = self.trunk.states([x for x, _ in rows], y, real)
-        last = states[real.sum(dim=1).cumsum(dim=0) - 1]
-        scores: Tensor = self.scale(self.head(last)[:, 0])
-        return scores
+        return states[real.sum(dim=1).cumsum(dim=0) - 1]
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> Tensor:
         return score_sorted(self, self.encode(prompts, answers))

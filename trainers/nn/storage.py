@@ -25,8 +25,12 @@ POLICIES = {
 REWARD_MODELS = {
     "byte_reward": "trainers.nn.reward:ByteReward",
     "encoder_reward": "trainers.nn.encoder:EncoderReward",
+    "tuned_encoder_reward": "trainers.nn.tuned_encoder:TunedEncoderReward",
     "table_reward": "trainers.nn.table:TableReward",
-    "hugging_face_reward": "trainers.nn.hugging_face:HuggingFaceReward",
+    "hugging_face_reward": "trainers.nn.hugging_face_reward:HuggingFaceReward",
+    "policy_reward": "trainers.nn.hugging_face_reward:PolicyReward",
+    "ensemble_reward": "trainers.nn.ensemble:EnsembleReward",
+    "ordinal_reward": "trainers.nn.ordinal:OrdinalReward",
 }
 KINDS = POLICIES | REWARD_MODELS
 """What a kind is: named, not imported, so that a byte model is opened without importing transformers."""

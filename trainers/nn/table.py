@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.maths.logprobs import gather_logp
+from trainers.nn.decoding import sample
 from trainers.nn.policy import Encoded, Samples
 from trainers.nn.scale import Scale
 from trainers.nn.storage import read_weights, write_weights
@@ -70,7 +71,7 @@ class SeqTable(nn.Module):
         return self.encode(prompt), torch.tensor(self.config.answer(answer))
 
     def decode(self, y: Tensor) -> str:
-        return "".join(self.config.symbols[i] for i in y.tolist())
+        return "".join(self.config.symbols[i] for i in y.tolist() if i != self.pad)
 
     def mask(self, y: Tensor) -> Tensor:
         return y != self.pad
@@ -89,22 +90,17 @@ class SeqTable(nn.Module):
         y = y.to(self.device)
         return gather_logp(self.logits(x, y), y, self.mask(y), temperature)
 
+    def decoding(self, x: Sequence[Tensor], n: int, room: int) -> "TableDecoding":
+        if room < self.config.length:
+            raise ValueError(
+                f"Answers here have {self.config.length} letters; max_new={room} cuts them short."
+            )
+        return TableDecoding(self, x, n)
+
     def sample(
         self, x: Sequence[Tensor], n: int, max_new: int, temperature: float, generator: torch.Generator
     ) -> Samples:
-        if max_new < self.config.length:
-            raise ValueError(
-                f"Answers here have {self.config.length} letters; max_new={max_new} cuts them short."
-            )
-        repeated = [ids for ids in x for _ in range(n)]
-        y = torch.zeros(len(repeated), self.config.length, dtype=torch.int64, device=self.device)
-        with torch.no_grad():
-            for t in range(self.config.length):
-                p = (self.logits(repeated, y)[:, t] / temperature).softmax(dim=-1)
-                y[:, t] = torch.multinomial(p, 1, generator=generator)[:, 0]
-            logp_tok = self.logp_tok(repeated, y, temperature)
-        finished = torch.ones(len(y), dtype=torch.bool, device=self.device)
-        return Samples(x=repeated, y=y, logp_tok=logp_tok, mask=self.mask(y), finished=finished)
+        return sample(self, x, n, max_new, temperature, generator)
 
     def enumerate(self) -> Tensor:
         """[V^H, H]: every answer, in the order of the letters."""
@@ -130,6 +126,30 @@ class SeqTable(nn.Module):
         model = cls(TableConfig(**{**config, "prompts": tuple(config["prompts"])}))
         read_weights(model, directory)
         return model
+
+
+class TableDecoding:
+    """Answers being written: each row's prompt and prefix; see `Decoding`."""
+
+    def __init__(self, model: SeqTable, x: Sequence[Tensor], n: int) -> None:
+        self.symbols, self.length = model.pad, model.config.length
+        self.table = model.table.detach()
+        self.prompts = torch.cat(list(x)).to(model.device).repeat_interleave(n)
+        self.prefix = torch.zeros_like(self.prompts)
+        self.letters = 0
+        self.logits = self.table[self.prompts, self.prefix]
+
+    def ends(self, tokens: Tensor) -> Tensor:
+        return torch.full_like(tokens, self.letters + 1 == self.length, dtype=torch.bool)
+
+    def advance(self, tokens: Tensor) -> None:
+        # Prefixes are numbered breadth first: the children of prefix s are V s + 1, ..., V s + V.
+        self.prefix = self.symbols * self.prefix + 1 + tokens
+        self.letters += 1
+        self.logits = self.table[self.prompts, self.prefix]
+
+    def keep(self, rows: Tensor) -> None:
+        self.prompts, self.prefix, self.logits = self.prompts[rows], self.prefix[rows], self.logits[rows]
 
 
 class TableReward(nn.Module):
