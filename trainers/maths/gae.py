@@ -1,0 +1,23 @@
+"""Generalised advantage estimation (Schulman et al. 2016, arXiv:1506.02438)."""
+
+import torch
+from torch import Tensor
+
+
+def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
+    """Advantages and the returns that a critic should learn, both [B, T], 0 on padding.
+
+        delta_t = r_t + gamma V_{t+1} - V_t        A_t = delta_t + gamma lam A_{t+1}        G_t = A_t + V_t
+
+    `values[b, t]` is of the state before action t, and the state after the last action is worth nothing.
+    mask [B, T] is bool, true on a row's actions, with padding on the right alone. No gradients.
+    """
+    real = mask.to(values.dtype)
+    rewards, values = rewards.detach() * real, values.detach() * real
+    advantages = torch.zeros_like(values)
+    after, ahead = torch.zeros_like(values[:, 0]), torch.zeros_like(values[:, 0])  # A and V of t + 1
+    for t in reversed(range(values.shape[1])):
+        after = (rewards[:, t] + gamma * ahead - values[:, t] + gamma * lam * after) * real[:, t]
+        ahead = values[:, t]
+        advantages[:, t] = after
+    return advantages, advantages + values
