@@ -4,38 +4,51 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
+from trainers.data import Preference, each
 from trainers.nn import Encoded, RewardModel, load_policy
 from trainers.nn.byte_transformer import ByteTransformer, ByteTransformerConfig
 from trainers.records import Prompt, canonical, prompt_json
 from trainers.run import Run
 
-Backbone = Literal["sentence_encoder", "byte_transformer"]
+Backbone = Literal["sentence_encoder", "byte_transformer", "tuned_encoder"]
+KEPT = 2048
+"""Pairs whose states under a learning layer stay in memory: at 256 tokens an answer and 384 numbers a token, 1.6 GB."""
 
 
 def fresh(run: Run, backbone: Backbone, d: int, layers: int, seed: int) -> RewardModel:
     """An untrained reward model; called twice at a seed, it gives two equal ones.
 
-    A byte transformer starts from the run's `policy`, where it names one.
+    What is no frozen encoder starts from the run's `policy`, where it names one: a byte transformer, or a Hugging Face
+    model, whose adapters alone train where it has some.
     """
     if backbone == "sentence_encoder":
         # Here, since transformers takes seconds to import.
         from trainers.nn.encoder import EncoderReward, EncoderRewardConfig
 
         return EncoderReward(EncoderRewardConfig()).to(run.device)
+    if backbone == "tuned_encoder":
+        from trainers.nn.tuned_encoder import TunedEncoderConfig, TunedEncoderReward
+
+        return TunedEncoderReward(TunedEncoderConfig()).to(run.device)
     from trainers.nn.reward import ByteReward
 
     if "policy" not in run.inputs:
         return ByteReward(ByteTransformerConfig(d=d, layers=layers), seed).to(run.device)
     policy = load_policy(run.input("policy"), run.device)
+    if getattr(policy, "kind", None) == "hugging_face":
+        from trainers.nn.hugging_face import HuggingFacePolicy
+        from trainers.nn.hugging_face_reward import PolicyReward
+
+        return PolicyReward(cast(HuggingFacePolicy, policy), seed)
     if not isinstance(policy, ByteTransformer):
         raise ValueError(
-            f"The policy in {run.input('policy')} is no byte transformer, so none can start from it. "
-            "Name a byte transformer, or none, or choose the sentence encoder."
+            f"The policy in {run.input('policy')} is neither a byte transformer nor a Hugging Face model, so no "
+            "reward model can start from it. Name one that is, or none, or choose the sentence encoder."
         )
     return ByteReward.from_policy(policy, seed)
 
@@ -50,6 +63,23 @@ def encode(run: Run, model: RewardModel, prompts: Sequence[Prompt], answers: Seq
         return torch.stack([row[0] for row in model.encode(prompts, answers)])
 
     return [(one,) for one in run.once("features", hashlib.sha256(key.encode()).hexdigest(), features)]
+
+
+def encode_pairs(
+    run: Run, model: RewardModel, wanted: Sequence[Preference]
+) -> Sequence[tuple[Encoded, Encoded]]:
+    """Each preference as a reward model reads it: (better, worse). What is no features of a frozen encoder is made
+    when it is asked for, and the newest of it kept."""
+    if model.kind == "encoder_reward" and len(wanted):
+        asked = [one.prompt for one in wanted for _ in range(2)]
+        rows = encode(run, model, asked, [text for one in wanted for text in (one.better, one.worse)])
+        return list(zip(rows[::2], rows[1::2], strict=True))
+
+    def made(one: Preference) -> tuple[Encoded, Encoded]:
+        better, worse = model.encode([one.prompt, one.prompt], [one.better, one.worse])
+        return better, worse
+
+    return each(wanted, made, KEPT)
 
 
 def length(row: Encoded) -> int:

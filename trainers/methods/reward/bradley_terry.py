@@ -1,34 +1,41 @@
 """Bradley-Terry reward model (Bradley and Terry 1952; Ouyang et al. 2022, arXiv:2203.02155).
 
-A scalar r(x, y) such that the probability of preferring y_w to y_l is sigmoid(r(x, y_w) - r(x, y_l)):
+A scalar r(x, y) such that the probability of preferring y_w to y_l is sigmoid(h), h = r(x, y_w) - r(x, y_l):
 
-    L = sum w [ -log sigmoid(r_w - r_l) + centre (r_w + r_l)^2 ] / sum w
+    L = sum w [ -(1 - e) log sigmoid(h - m) - e log sigmoid(-h - m) + centre (r_w + r_l)^2 ] / sum w
 
-with w the weight of the annotator's label; a tie counts as both orders at half of it. The likelihood fixes
-r only up to a constant, which the small second term holds near 0 (Eisenstein et al. 2023, arXiv:2312.09244).
+with w the weight of the annotator's label, e the share of labels taken to be wrong, and m = margin (strength - 1),
+so that answers said to be much better are kept further apart (Touvron et al. 2023, arXiv:2307.09288, equation 2). The
+likelihood fixes r only up to a constant, which the last term holds near 0 (Eisenstein et al. 2023, arXiv:2312.09244).
 After training, scores are shifted and scaled to mean 0 and variance 1 on the training answers, so that a KL
 coefficient means the same whatever scored.
 
+A tie is both orders at half its weight, which says only that scores are close; or an outcome of its own, with a
+threshold that is learned with the scores (Rao and Kupper 1967; Davidson 1970: `maths/ties.py`).
+
 Beside the model a twin is trained in the same way on labels drawn by a coin. What it gets right on held-out
-prompts is what the split leaks. Left out: margins by strength, per-annotator reliability, ensembles.
+prompts is what the split leaks. Left out: ensembles; fitting how reliable annotators are (their weights say it).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainers.checkpoints import HasState
-from trainers.data import Batches, Preference, preferences, read_records, split
+from trainers.data import Batches, preferences, read_records, split
 from trainers.fit import Tally, adamw, anneal, descend, parts
-from trainers.maths.accuracy import calibration_error, wilson
+from trainers.maths.accuracy import calibration_error
+from trainers.maths.ties import davidson, log_threshold, rao_kupper
 from trainers.nn import Encoded, RewardModel, digest, save
-from trainers.registry import Count, NonNegative, Positive, Share
+from trainers.registry import Count, Minority, NonNegative, Positive, Share
+from trainers.reports import learning
+from trainers.reports.reward import findings, right
 from trainers.run import Run
 from trainers.sampling import scorers
 
@@ -37,9 +44,9 @@ from trainers.sampling import scorers
 class Config:
     """What can be set."""
 
-    backbone: Literal["sentence_encoder", "byte_transformer"] = "sentence_encoder"
-    """What reads the text: a frozen sentence encoder whose features are computed once, so that only a head
-    learns; or a small byte-level transformer that learns as a whole."""
+    backbone: Literal["sentence_encoder", "tuned_encoder", "byte_transformer"] = "sentence_encoder"
+    """What reads the text: a frozen sentence encoder whose features are computed once, so that only a head learns;
+    the same encoder with its last layer learning too; or a small byte-level transformer that learns as a whole."""
     d: Count = 64
     """Width of the byte transformer, where it does not start from a policy."""
     layers: Count = 2
@@ -52,6 +59,13 @@ class Config:
     """Preferences a step."""
     micro_batch: Count = 32
     """Preferences in memory at once; the step does not depend on it."""
+    ties: Literal["both_orders", "rao_kupper", "davidson"] = "both_orders"
+    """What a tie is: both orders at half the weight; or an outcome of its own, for scores within a threshold
+    (rao_kupper) or as likely as some multiple of the mean of both wins (davidson)."""
+    margin: NonNegative = 0.0
+    """By how much further apart scores are to be for each step of strength above "slightly better"."""
+    smoothing: Minority = 0.0
+    """Share of the labels that are taken to be wrong, below one half. 0.1 is usual for hasty labels."""
     centre: NonNegative = 0.01
     """How strongly scores are held near 0."""
     warmup: Share = 0.05
@@ -70,14 +84,18 @@ def train(config: Config, run: Run) -> None:
     train_part, kept = split(read_records(run.snapshot, ("pair", "ranking", "correction")), config.held_out)
     wanted, held_out = preferences(train_part), preferences(kept)
     everything = wanted + held_out
+    seen, unseen = range(len(wanted)), range(len(wanted), len(everything))
     model, twin = (
         scorers.fresh(run, config.backbone, config.d, config.layers, run.seed).eval() for _ in range(2)
     )  # eval: dropout off, also while training
-    rows = encode(run, model, everything)
+    rows = scorers.encode_pairs(run, model, everything)
     weights = torch.tensor([one.weight for one in everything], device=run.device)
-    decided = torch.tensor([one.decided for one in everything], device=run.device)
-    coin = torch.rand(len(everything), generator=torch.Generator().manual_seed(run.seed)) < 0.5
-    coin = coin.to(run.device)
+    decided = torch.tensor([one.decided for one in everything], device=run.device, dtype=torch.bool)
+    strength = torch.tensor([one.strength for one in everything], device=run.device)
+    judged = [i for i in unseen if decided[i]]
+    coin = (torch.rand(len(rows), generator=torch.Generator().manual_seed(run.seed)) < 0.5).to(run.device)
+    undecided = (weights * ~decided)[: len(wanted)].sum() / weights[: len(wanted)].sum()
+    likelihood, its_twin = (Likelihood(config.ties, undecided.item()).to(run.device) for _ in range(2))
 
     def loss(reader: RewardModel, batch: Sequence[int], tally: Tally | None = None) -> Iterator[Tensor]:
         whole = weights[batch].sum()
@@ -85,16 +103,18 @@ def train(config: Config, run: Run) -> None:
             scores = both(reader, rows, part)  # [B, 2]: of the better answer, of the other
             if reader is twin:
                 scores = torch.where(coin[part, None], scores.flip(1), scores)
-            yield (weights[part] * preference_loss(scores, config.centre)).sum() / whole
+            said = its_twin if reader is twin else likelihood
+            losses = preference_loss(scores, decided[part], strength[part], said, config)
+            yield (weights[part] * losses).sum() / whole
             if tally is not None:
                 observe(tally, scores, decided[part])
 
     @torch.no_grad()
     def margins(reader: RewardModel) -> Tensor:
-        """[N] on the decided preferences held out."""
-        judged = [i for i in range(len(wanted), len(everything)) if everything[i].decided]
+        """[N] log-odds of the better answers, on the decided preferences held out."""
         found = [both(reader, rows, part) for part in parts(judged, config.micro_batch)]
-        return torch.cat([scores[:, 0] - scores[:, 1] for scores in found]) if found else torch.zeros(0)
+        h = torch.cat([scores[:, 0] - scores[:, 1] for scores in found]) if found else torch.zeros(0)
+        return (its_twin if reader is twin else likelihood).log_odds(h)
 
     @torch.no_grad()
     def evaluate() -> dict[str, float]:
@@ -106,17 +126,20 @@ def train(config: Config, run: Run) -> None:
         tally.add("eval_margin", found)
         tally.add("eval_ece", calibration_error(found))
         tally.add("control/shuffled_accuracy", right(margins(twin)))
-        value = sum(part.item() for part in loss(model, range(len(wanted), len(everything))))
+        value = sum(part.item() for part in loss(model, unseen))
         return {"eval_loss": value, **tally.numbers()}
 
     optimiser, twin_optimiser = (adamw(one, config.weight_decay) for one in (model, twin))
-    batches = Batches(
-        [sum(map(scorers.length, row)) for row in rows[: len(wanted)]], config.batch_size, run.seed
-    )
+    for threshold, its_optimiser in ((likelihood, optimiser), (its_twin, twin_optimiser)):
+        if threshold.ties != "both_orders":
+            its_optimiser.add_param_group({"params": list(threshold.parameters()), "weight_decay": 0.0})
+    batches = Batches([sum(map(scorers.length, rows[i])) for i in seen], config.batch_size, run.seed)
     total = config.epochs * len(batches)
     learners: dict[str, HasState] = {
         "model": model,
         "twin": twin,
+        "likelihood": likelihood,
+        "its_twin": its_twin,
         "optimiser": optimiser,
         "twin_optimiser": twin_optimiser,
         "batches": batches,
@@ -131,44 +154,75 @@ def train(config: Config, run: Run) -> None:
         if (step % config.eval_every == 0 or step == total) and (measured := evaluate()):
             run.log(step, measured)
 
-    report = findings(
-        margins(model), margins(twin), held_out
-    )  # before scores are rescaled: ECE depends on the scale
     with torch.no_grad():
-        scores = torch.cat(
-            [both(model, rows, part) for part in parts(range(len(wanted)), config.micro_batch)]
-        )
+        scores = torch.cat([both(model, rows, part) for part in parts(seen, config.micro_batch)])
+    curve: learning.Curve | str = "No learning curve: it is drawn for the frozen sentence encoder alone."
+    if config.backbone == "sentence_encoder":
+        better, worse = (torch.stack([row[side][0] for row in rows]) for side in (0, 1))
+        away = better - worse
+        curve = learning.curve(away[: len(wanted)], wanted, away[judged], everything.at(judged), run.seed)
+    # Before scores are rescaled: stated probabilities depend on the scale.
+    report = findings(margins(model), margins(twin), everything.at(judged), curve, run.seed)
     model.normalise(scores.mean().item(), scores.std(correction=0).item())
     path = save(model, run.home / "reward_model")
+    readings = report["readings"]
     meta = {
         "digest": digest(path),
-        "accuracy": report["readings"].get("accuracy"),
         "backbone": config.backbone,
+        **{
+            name: readings[name]["value"]
+            for name in ("accuracy", "ece_after", "temperature")
+            if name in readings
+        },
     }
     run.artifact("reward_model", "reward_model", path, total, meta)
     run.report({**report, "train": len(wanted)})
 
 
-def preference_loss(scores: Tensor, centre: float) -> Tensor:
-    """[B] losses from [B, 2] scores of (y_w, y_l). logsigmoid, since log(1 + exp(.)) overflows."""
-    return -F.logsigmoid(scores[:, 0] - scores[:, 1]) + centre * scores.sum(dim=1).square()
+class Likelihood(nn.Module):
+    """How likely each outcome is at a difference of scores; with ties as an outcome, their threshold is learned.
+
+    `share` of the labels are ties. Without a tie, or without anything else, there is no threshold to learn, and a
+    tie is both orders.
+    """
+
+    def __init__(self, ties: str, share: float) -> None:
+        super().__init__()
+        self.ties = ties if 0 < share < 1 else "both_orders"
+        if self.ties != "both_orders":
+            self.log_threshold = nn.Parameter(torch.tensor(log_threshold(ties, share)))
+
+    def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """(log P(first is better), log P(tie)), [B] each, of differences h [B].
+
+        Where a tie is both orders, each half of it says that one answer is the better one.
+        """
+        if self.ties == "rao_kupper":
+            return rao_kupper(h, self.log_threshold)
+        if self.ties == "davidson":
+            return davidson(h, self.log_threshold)
+        return F.logsigmoid(h), F.logsigmoid(h)
+
+    def log_odds(self, h: Tensor) -> Tensor:
+        """[B] of the first being better, where it is no tie: h itself, but for Rao and Kupper."""
+        return self(h)[0] - self(-h)[0] if self.ties == "rao_kupper" else h
 
 
-def encode(run: Run, model: RewardModel, wanted: Sequence[Preference]) -> list[tuple[Encoded, Encoded]]:
-    """Each preference as a reward model reads it: (better, worse)."""
-    asked = [one.prompt for one in wanted for _ in range(2)]
-    rows = scorers.encode(run, model, asked, [text for one in wanted for text in (one.better, one.worse)])
-    return list(zip(rows[::2], rows[1::2], strict=True))
+def preference_loss(
+    scores: Tensor, decided: Tensor, strength: Tensor, likelihood: Likelihood, config: Config
+) -> Tensor:
+    """[B] losses from [B, 2] scores of (y_w, y_l). logsigmoid throughout, since log(1 + exp(.)) overflows."""
+    h = scores[:, 0] - scores[:, 1]
+    margin = config.margin * (strength - 1) * decided
+    win, tie = likelihood(h - margin)
+    flipped, _ = likelihood(-h - margin)
+    said = (1 - config.smoothing) * win + config.smoothing * flipped
+    return -torch.where(decided, said, tie) + config.centre * scores.sum(dim=1).square()
 
 
 def both(reader: RewardModel, rows: Sequence[tuple[Encoded, Encoded]], part: Sequence[int]) -> Tensor:
     """[B, 2] scores of the better answers and of the others, from one forward over all of them."""
     return reader([rows[i][0] for i in part] + [rows[i][1] for i in part]).view(2, -1).T
-
-
-def right(margins: Tensor) -> Tensor:
-    """[N]: 1 where the better answer scores higher, 0 where lower, one half where a coin would have to decide."""
-    return (torch.sign(margins) + 1) / 2
 
 
 def observe(tally: Tally, scores: Tensor, decided: Tensor) -> None:
@@ -177,41 +231,3 @@ def observe(tally: Tally, scores: Tensor, decided: Tensor) -> None:
     tally.add("margin", margins)
     for name in ("min_reward", "mean_reward", "max_reward"):
         tally.add(name, scores)
-
-
-def findings(margins: Tensor, control: Tensor, held_out: Sequence[Preference]) -> dict[str, Any]:
-    """What the held-out prompts say: accuracy with its interval, beside chance, a rule, and the control."""
-    judged = [one for one in held_out if one.decided]
-    if not judged:
-        return {"readings": {}, "text": "No decided pair was held out: nothing can be said of other prompts."}
-    longer = torch.tensor([len(one.better) - len(one.worse) for one in judged])
-    readings = {
-        "accuracy": share("Held-out accuracy", right(margins)),
-        "chance": {"label": "Chance", "value": 0.5},
-        "longer_answer": share("Rule: the longer answer", right(longer)),
-        "shuffled_control": share("Control: trained on shuffled labels", right(control)),
-        "ece": {"label": "Calibration error", "value": calibration_error(margins).item(), "n": len(judged)},
-    }
-    names = sorted({one.annotator for one in judged if one.annotator})
-    if len(names) > 1:
-        for name in names:
-            theirs = torch.tensor([one.annotator == name for one in judged])
-            readings[f"accuracy/{name}"] = share(f"Accuracy on {name}'s labels", right(margins)[theirs])
-    one = readings["accuracy"]
-    text = (
-        f"Right on {one['value']:.1%} of {one['n']} decided pairs on held-out prompts "
-        f"(95 % interval {one['low']:.1%} to {one['high']:.1%}); chance is 50 %."
-    )
-    return {"readings": readings, "text": text}
-
-
-def share(label: str, rights: Tensor) -> dict[str, Any]:
-    """A share with its Wilson 95 % interval."""
-    low, high = wilson(rights.sum().item(), len(rights))
-    return {
-        "label": label,
-        "value": rights.double().mean().item(),
-        "low": low,
-        "high": high,
-        "n": len(rights),
-    }
