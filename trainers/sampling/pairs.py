@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from trainers.data import Preference
-from trainers.fit import parts
+from trainers.fit import Tally, parts
 from trainers.nn import Policy, collate, digest, load_policy
 from trainers.run import Run
 
 Row = tuple[Tensor, Tensor, Tensor]
 """One preference as ids: prompt x, better answer y_w, worse answer y_l."""
+
+AnyRow = TypeVar("AnyRow", bound=tuple[Tensor, ...])
 
 
 def encode(policy: Policy, one: Preference) -> Row:
@@ -31,12 +34,22 @@ def logp_tok(policy: Policy, rows: Sequence[Row]) -> Tensor:
     return found.view(2, len(rows), -1)
 
 
+def lengths(rows: Sequence[Row], device: torch.device) -> Tensor:
+    """[B, 2] tokens of y_w and of y_l, the end included."""
+    return torch.tensor([(len(y_w), len(y_l)) for _, y_w, y_l in rows], device=device)
+
+
 def reference_logps(
-    run: Run, policy: Policy, rows: Sequence[Row], size: int, logps: Callable[[Policy, Sequence[Row]], Tensor]
+    run: Run,
+    policy: Policy,
+    rows: Sequence[AnyRow],
+    size: int,
+    logps: Callable[[Policy, Sequence[AnyRow]], Tensor],
 ) -> Tensor:
     """[N, ...] what `logps` gives of these very ids under the reference, computed once and kept.
 
     The reference is the run's input of that name, or else the policy as it was given: call this before the first step.
+    A row may hold more than ids, such as the mask that `logps` sums over: all of it is part of the key.
     """
     folder = Path(run.inputs.get("reference", run.input("policy")))
     key = hashlib.sha256(digest(folder).encode())
@@ -49,4 +62,19 @@ def reference_logps(
         reference = load_policy(folder, run.device).eval() if "reference" in run.inputs else policy
         return torch.cat([logps(reference, part) for part in parts(rows, size)])
 
-    return run.once("reference", key.hexdigest(), compute)
+    return run.once("reference", key.hexdigest(), compute, for_later_runs=True)
+
+
+def watch(tally: Tally, prefix: str, rewards: Tensor, logp: Tensor) -> None:
+    """The numbers that preference losses log, from [B, 2] rewards and log-probabilities of (y_w, y_l), decided pairs.
+
+    With a prefix (of the held-out part) only what says whether pairs are in order.
+    """
+    margins = rewards[:, 0] - rewards[:, 1]
+    tally.add(f"{prefix}rewards/accuracies", (margins > 0).float())
+    tally.add(f"{prefix}rewards/margins", margins)
+    if not prefix:
+        tally.add("rewards/chosen", rewards[:, 0])
+        tally.add("rewards/rejected", rewards[:, 1])
+        tally.add("logps/chosen", logp[:, 0])
+        tally.add("logps/rejected", logp[:, 1])

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainers.data import Batches, read_records, split
+from trainers.data import Batches, each, flattened, read_records, split
 from trainers.fit import Tally, fit, parts
 from trainers.maths.logprobs import entropy, gather_logp
 from trainers.nn import collate, digest, load_policy, save
@@ -52,8 +52,8 @@ class Config:
 def train(config: Config, run: Run) -> None:
     policy = load_policy(run.input("policy"), run.device).eval()  # eval: dropout off, also while training
     records = read_records(run.snapshot, ("demonstration", "correction", "pair"))
-    wanted, kept = (answers(part) for part in split(records, config.held_out))
-    rows = [policy.encode_pair(prompt, answer) for prompt, answer, _ in wanted + kept]
+    wanted, kept = (flattened(part, answers) for part in split(records, config.held_out))
+    rows = each(wanted + kept, lambda one: policy.encode_pair(one[0], one[1]))
     weights = torch.tensor([weight for _, _, weight in wanted + kept], device=run.device)
     lengths = torch.tensor([len(y) for _, y in rows], device=run.device)
 
@@ -88,14 +88,14 @@ def train(config: Config, run: Run) -> None:
     run.artifact("policy", "policy", path, total, {"digest": digest(path)})
 
 
-def answers(found: Sequence[Record]) -> list[tuple[Prompt, str, float]]:
-    """(prompt, answer, weight) of everything that is worth imitating."""
-    rows = []
-    for record in found:
-        if isinstance(record, Demonstration):
-            rows.append((record.prompt, record.answer, record.weight))
-        elif isinstance(record, Correction):
-            rows.append((record.prompt, record.edited, record.weight))
-        elif isinstance(record, Pair) and record.outcome == "chosen":
-            rows.append((record.prompt, record.chosen, record.weight))
-    return [row for row in rows if row[2] > 0]
+def answers(record: Record) -> list[tuple[Prompt, str, float]]:
+    """(prompt, answer, weight) of what in a record is worth imitating."""
+    if not record.weight:
+        return []
+    if isinstance(record, Demonstration):
+        return [(record.prompt, record.answer, record.weight)]
+    if isinstance(record, Correction):
+        return [(record.prompt, record.edited, record.weight)]
+    if isinstance(record, Pair) and record.outcome == "chosen":
+        return [(record.prompt, record.chosen, record.weight)]
+    return []

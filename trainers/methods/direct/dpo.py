@@ -7,7 +7,7 @@ implies a reward, beta log(pi / pi_ref), and can be fitted to preferences as a r
     L = -sum w log sigmoid(h) / sum w            log pi(y|x) = sum_t log pi(y_t | x, y_<t)
 
 Sums over tokens, never means. At pi = pi_ref the loss is ln 2. The reference's log-probabilities are computed
-once and kept, so that no second model is in memory while training. Left out: label smoothing, IPO.
+once and kept, so that no second model is in memory while training. Left out: label smoothing (cdpo), IPO (ipo).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainers.data import Batches, preferences, read_records, split
+from trainers.data import Batches, each, preferences, read_records, split
 from trainers.fit import Tally, fit, parts
 from trainers.nn import Policy, digest, load_policy, save
 from trainers.registry import Count, NonNegative, Positive, Share
@@ -58,7 +58,7 @@ def train(config: Config, run: Run) -> None:
     train_part, kept = split(read_records(run.snapshot, ("pair", "ranking", "correction")), config.held_out)
     wanted, held_out = preferences(train_part), preferences(kept)
     everything = wanted + held_out
-    rows = [pairs.encode(policy, one) for one in everything]
+    rows = each(everything, lambda one: pairs.encode(policy, one))
     reference = pairs.reference_logps(run, policy, rows, config.micro_batch, logps)  # [N, 2]
     weights = torch.tensor([one.weight for one in everything], device=run.device)
     decided = torch.tensor([one.decided for one in everything], device=run.device)
@@ -70,14 +70,7 @@ def train(config: Config, run: Run) -> None:
             losses, rewards = preference_loss(logp, reference[part], config.beta)
             yield (weights[part] * losses).sum() / whole
             sure = decided[part]
-            margins = rewards[sure, 0] - rewards[sure, 1]
-            tally.add(f"{prefix}rewards/accuracies", (margins > 0).float())
-            tally.add(f"{prefix}rewards/margins", margins)
-            if not prefix:
-                tally.add("rewards/chosen", rewards[sure, 0])
-                tally.add("rewards/rejected", rewards[sure, 1])
-                tally.add("logps/chosen", logp[sure, 0])
-                tally.add("logps/rejected", logp[sure, 1])
+            pairs.watch(tally, prefix, rewards[sure], logp[sure])
 
     @torch.no_grad()
     def evaluate() -> dict[str, float]:

@@ -1,0 +1,100 @@
+"""IPO: identity preference optimization (Azar et al. 2023, arXiv:2310.12036).
+
+DPO's loss never rests: where everybody prefers y_w it drives pi(y_l) to 0, whatever beta is. IPO aims at a finite
+difference instead (Eq. 17, with the paper's tau called beta as in the other losses):
+
+    h = (log pi(y_w|x) - log pi_ref(y_w|x)) - (log pi(y_l|x) - log pi_ref(y_l|x))
+    L = sum w (h - 1 / (2 beta))^2 / sum w            log pi(y|x) = sum_t log pi(y_t | x, y_<t)
+
+Over pairs drawn evenly its minimum is pi ∝ pi_ref exp(p(y > mu | x) / beta), where p(y > mu) is how often y wins
+against the others: no Bradley-Terry model is assumed. Sums over tokens, as Eq. 17 has them; other code takes means,
+whose minimum is another (see the card). Left out: nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainers.data import Batches, each, preferences, read_records, split
+from trainers.fit import Tally, fit, parts
+from trainers.nn import Policy, digest, load_policy, save
+from trainers.registry import Count, NonNegative, Positive, Share
+from trainers.run import Run
+from trainers.sampling import pairs
+
+
+@dataclass(frozen=True)
+class Config:
+    """What can be set."""
+
+    lr: Positive = 1e-5
+    """Learning rate after warm-up. A few 1e-7 for models of billions of parameters."""
+    beta: Positive = 0.1
+    """The paper's tau: the difference aimed at is 1 / (2 beta) nats between two whole answers, so higher is closer to
+    the reference."""
+    epochs: Count = 1
+    """Times to go through the preferences."""
+    batch_size: Count = 32
+    """Preferences a step."""
+    micro_batch: Count = 32
+    """Preferences in memory at once; the step does not depend on it."""
+    warmup: Share = 0.1
+    """Share of the steps over which the learning rate rises; afterwards it falls to 0."""
+    weight_decay: NonNegative = 0.0
+    """AdamW's weight decay, on matrices."""
+    clip: Positive = 1.0
+    """Longest gradient; a longer one is scaled down."""
+    held_out: Share = 0.2
+    """Share of the prompts kept from training, to measure on."""
+    eval_every: Count = 20
+    """Steps between two measurements on the held-out prompts."""
+
+
+def train(config: Config, run: Run) -> None:
+    policy = load_policy(run.input("policy"), run.device).eval()  # eval: dropout off, also while training
+    train_part, kept = split(read_records(run.snapshot, ("pair", "ranking", "correction")), config.held_out)
+    wanted, held_out = preferences(train_part), preferences(kept)
+    everything = wanted + held_out
+    rows = each(everything, lambda one: pairs.encode(policy, one))
+    reference = pairs.reference_logps(run, policy, rows, config.micro_batch, logps)  # [N, 2]
+    weights = torch.tensor([one.weight for one in everything], device=run.device)
+    decided = torch.tensor([one.decided for one in everything], device=run.device)
+
+    def loss(batch: Sequence[int], tally: Tally, prefix: str = "") -> Iterator[Tensor]:
+        whole = weights[batch].sum()
+        for part in parts(batch, config.micro_batch):
+            logp = logps(policy, [rows[i] for i in part])  # [B, 2]
+            losses, rewards = preference_loss(logp, reference[part], config.beta)
+            yield (weights[part] * losses).sum() / whole
+            sure = decided[part]
+            pairs.watch(tally, prefix, rewards[sure], logp[sure])
+
+    @torch.no_grad()
+    def evaluate() -> dict[str, float]:
+        if not held_out:
+            return {}
+        tally = Tally()
+        value = sum(part.item() for part in loss(range(len(wanted), len(everything)), tally, "eval_"))
+        return {"eval_loss": value, **tally.numbers()}
+
+    lengths = [len(y_w) + len(y_l) for _, y_w, y_l in rows[: len(wanted)]]
+    total = fit(run, policy, Batches(lengths, config.batch_size, run.seed), loss, evaluate, config)
+
+    path = save(policy, run.home / "policy")
+    run.artifact("policy", "policy", path, total, {"digest": digest(path), "beta": config.beta})
+
+
+def preference_loss(logp: Tensor, logp_ref: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """[B] losses and [B, 2] implied rewards, from [B, 2] log-probabilities of (y_w, y_l)."""
+    ratios = logp - logp_ref
+    h = ratios[:, 0] - ratios[:, 1]
+    return (h - 1 / (2 * beta)) ** 2, beta * ratios  # Eq. 17
+
+
+def logps(policy: Policy, rows: Sequence[pairs.Row]) -> Tensor:
+    """[B, 2]: log pi(y_w|x) and log pi(y_l|x), sums over tokens."""
+    return pairs.logp_tok(policy, rows).sum(dim=2).T

@@ -1,0 +1,101 @@
+"""SimPO: simple preference optimization with a reference-free reward (Meng et al. 2024, arXiv:2405.14734).
+
+The reward is what decoding maximises, the mean log-probability of an answer's tokens, and the better answer must win by
+a margin gamma (Eq. 6):
+
+    h = beta / |y_w| log pi(y_w|x) - beta / |y_l| log pi(y_l|x) - gamma
+    L = -sum w log sigmoid(h) / sum w            log pi(y|x) = sum_t log pi(y_t | x, y_<t)
+
+|y| counts tokens, the end included. Without a reference nothing but the learning rate holds the policy where it was:
+watch `logps/chosen`. Left out: the paper's variant with an SFT term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainers.data import Batches, each, preferences, read_records, split
+from trainers.fit import Tally, fit, parts
+from trainers.nn import Policy, digest, load_policy, save
+from trainers.registry import Count, NonNegative, Positive, Share
+from trainers.run import Run
+from trainers.sampling import pairs
+
+
+@dataclass(frozen=True)
+class Config:
+    """What can be set."""
+
+    lr: Positive = 1e-5
+    """Learning rate after warm-up. A few 1e-7 for models of billions of parameters."""
+    beta: Positive = 2.0
+    """Scale of the reward, in units of the mean log-probability of a token. Published values go from 2 to 10."""
+    gamma: NonNegative = 1.0
+    """Target margin between the two rewards. Published values are 0.1 to 0.8 times beta."""
+    epochs: Count = 1
+    """Times to go through the preferences."""
+    batch_size: Count = 32
+    """Preferences a step."""
+    micro_batch: Count = 32
+    """Preferences in memory at once; the step does not depend on it."""
+    warmup: Share = 0.1
+    """Share of the steps over which the learning rate rises; afterwards it falls to 0."""
+    weight_decay: NonNegative = 0.0
+    """AdamW's weight decay, on matrices."""
+    clip: Positive = 1.0
+    """Longest gradient; a longer one is scaled down."""
+    held_out: Share = 0.2
+    """Share of the prompts kept from training, to measure on."""
+    eval_every: Count = 20
+    """Steps between two measurements on the held-out prompts."""
+
+
+def train(config: Config, run: Run) -> None:
+    policy = load_policy(run.input("policy"), run.device).eval()  # eval: dropout off, also while training
+    train_part, kept = split(read_records(run.snapshot, ("pair", "ranking", "correction")), config.held_out)
+    wanted, held_out = preferences(train_part), preferences(kept)
+    everything = wanted + held_out
+    rows = each(everything, lambda one: pairs.encode(policy, one))
+    lengths = pairs.lengths(rows, run.device)  # [N, 2]
+    weights = torch.tensor([one.weight for one in everything], device=run.device)
+    decided = torch.tensor([one.decided for one in everything], device=run.device)
+
+    def loss(batch: Sequence[int], tally: Tally, prefix: str = "") -> Iterator[Tensor]:
+        whole = weights[batch].sum()
+        for part in parts(batch, config.micro_batch):
+            logp = logps(policy, [rows[i] for i in part])  # [B, 2]
+            losses, rewards = preference_loss(logp, lengths[part], config.beta, config.gamma)
+            yield (weights[part] * losses).sum() / whole
+            sure = decided[part]
+            pairs.watch(tally, prefix, rewards[sure], logp[sure])
+
+    @torch.no_grad()
+    def evaluate() -> dict[str, float]:
+        if not held_out:
+            return {}
+        tally = Tally()
+        value = sum(part.item() for part in loss(range(len(wanted), len(everything)), tally, "eval_"))
+        return {"eval_loss": value, **tally.numbers()}
+
+    batches = Batches(lengths[: len(wanted)].sum(dim=1).tolist(), config.batch_size, run.seed)
+    total = fit(run, policy, batches, loss, evaluate, config)
+
+    path = save(policy, run.home / "policy")
+    run.artifact("policy", "policy", path, total, {"digest": digest(path), "beta": config.beta})
+
+
+def preference_loss(logp: Tensor, lengths: Tensor, beta: float, gamma: float) -> tuple[Tensor, Tensor]:
+    """[B] losses and [B, 2] rewards, from [B, 2] log-probabilities and token counts of (y_w, y_l)."""
+    rewards = beta * logp / lengths
+    h = rewards[:, 0] - rewards[:, 1] - gamma
+    return -F.logsigmoid(h), rewards  # Eq. 6
+
+
+def logps(policy: Policy, rows: Sequence[pairs.Row]) -> Tensor:
+    """[B, 2]: log pi(y_w|x) and log pi(y_l|x), sums over tokens."""
+    return pairs.logp_tok(policy, rows).sum(dim=2).T
