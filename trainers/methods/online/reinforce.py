@@ -1,0 +1,116 @@
+"""REINFORCE with a moving-average baseline (Williams 1992, "Simple statistical gradient-following algorithms").
+
+For each prompt draw y from pi at the sampling temperature. An answer is one action; its reward and the gradient are
+
+    R_i = r(x, y_i) - beta (log pi(y_i|x) - log pi_ref(y_i|x)) - penalty [y_i did not end]
+    grad = mean_i (R_i - b) grad log pi(y_i|x)                       then  b <- b + rate (mean_i R_i - b)
+
+The baseline b knows only earlier batches (Williams' reinforcement comparison), so whatever it is the gradient is
+unbiased; a mean over the batch itself would hold the answer's own reward and shrink the gradient by 1 - 1/N. Before
+the first batch b is the mean score of the answers that are drawn for the report. One step is taken for each batch of
+samples: the ratio pi/pi_sampler is 1 and nothing needs to be clipped. Left out: a baseline that knows the prompt (RLOO
+has one), a learned one (PPO), several epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from trainers.fit import Tally, adamw, anneal, descend, parts
+from trainers.maths.surrogate import importance
+from trainers.nn import Policy, Samples, digest, load_policy, save
+from trainers.registry import Count, NonNegative, Positive, Share, Whole
+from trainers.run import Run
+from trainers.sampling.rollouts import Rollouts, Scored, ratios
+
+
+@dataclass(frozen=True)
+class Config:
+    """What can be set."""
+
+    lr: Positive = 1e-4
+    """Learning rate after warm-up. Around 1e-6 for models of billions of parameters."""
+    kl_coef: NonNegative = 0.05
+    """beta: what a nat of KL to the reference costs, in units of reward."""
+    steps: Count = 100
+    """Batches of samples to learn from."""
+    prompts_per_step: Count = 32
+    """Prompts in a batch."""
+    k: Count = 1
+    """Answers drawn for each prompt; more than one where prompts are few."""
+    baseline_rate: Share = 0.1
+    """How far the baseline moves towards each batch's mean reward; at 0 it stays at the first policy's mean score."""
+    max_new_tokens: Count = 128
+    """Longest answer."""
+    temperature: Positive = 1.0
+    """Sampling temperature; log-probabilities are taken at it too."""
+    missing_eos_penalty: NonNegative = 1.0
+    """Taken from the reward of an answer that did not end within max_new_tokens."""
+    micro_batch: Count = 64
+    """Answers in memory at once; the step does not depend on it."""
+    warmup: Share = 0.05
+    """Share of the steps over which the learning rate rises; afterwards it falls to 0."""
+    weight_decay: NonNegative = 0.0
+    """AdamW's weight decay, on matrices."""
+    clip: Positive = 1.0
+    """Longest gradient; a longer one is scaled down."""
+    held_out: Share = 0.2
+    """Share of the prompts kept from training: those that the reward model was measured on."""
+    watch: Whole = 8
+    """Prompts whose answers are shown again and again while the policy learns."""
+    watch_every: Count = 10
+    """Steps between two such showings."""
+
+
+def train(config: Config, run: Run) -> None:
+    policy = load_policy(run.input("policy"), run.device).eval()  # eval: dropout off, also while training
+    rollouts = Rollouts(run, config, policy)
+    optimiser = adamw(policy, config.weight_decay)
+    batches = rollouts.batches(config.prompts_per_step)
+    for step in run.steps(config.steps, {"policy": policy, "optimiser": optimiser, "batches": batches}):
+        if step == 1:
+            rollouts.begin()
+            run.memory["baseline"] = run.memory["before"]["score"]
+        scored = rollouts.draw(next(batches), config.k, run.generator)
+        rewards = reward(scored, run.knobs["kl_coef"], config.missing_eos_penalty)
+        advantages = rewards - run.memory["baseline"]
+
+        tally = Tally()
+        losses = policy_loss(policy, scored.samples, advantages, config, tally)
+        lr = run.knobs["lr"] * anneal(step, config.steps, config.warmup)
+        taken = descend(optimiser, losses, lr, config.clip)
+
+        rollouts.observe(tally, scored, rewards)
+        found = {**rollouts.numbers(step, tally), "objective/baseline": run.memory["baseline"]}
+        run.memory["baseline"] += config.baseline_rate * (
+            found["objective/rlhf_reward"] - run.memory["baseline"]
+        )
+        run.log(step, {**taken, "epoch": batches.epoch, **found})
+        rollouts.show(step, scored)
+
+    path = save(policy, run.home / "policy")
+    run.artifact(
+        "policy", "policy", path, config.steps, {"digest": digest(path), "kl_coef": run.knobs["kl_coef"]}
+    )
+    run.report(rollouts.report())
+
+
+def reward(scored: Scored, beta: float, penalty: float) -> Tensor:
+    """[N]: R_i, the score less what the distance to the reference and a missing end cost."""
+    unfinished = (~scored.samples.finished).to(scored.score.dtype)
+    return scored.score - beta * scored.kl - penalty * unfinished
+
+
+def policy_loss(
+    policy: Policy, samples: Samples, advantages: Tensor, config: Config, tally: Tally
+) -> Iterator[Tensor]:
+    """Parts of -mean_i (R_i - b) log pi(y_i|x), whose gradient is minus the one to climb."""
+    for part in parts(range(len(advantages)), config.micro_batch):
+        x, y = [samples.x[i] for i in part], samples.y[part]
+        logp_tok = policy.logp_tok(x, y, config.temperature)  # [b, T]
+        yield -(advantages[part] * logp_tok.sum(dim=1)).sum() / len(advantages)
+        mask = samples.mask[part]
+        ratios(tally, importance(logp_tok.detach(), samples.logp_tok[part])[mask], first=False)

@@ -1,0 +1,312 @@
+"""What all methods that learn from their own samples share: drawing, scoring, counting, showing.
+
+What makes a method is not here: how rewards become advantages, what is detached, what a loss is normalised by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainers.data import Batches, prompts, read_records, split
+from trainers.fit import Tally, parts
+from trainers.nn import Policy, Samples, load_policy, load_reward_model
+from trainers.records import Prompt, prompt_text
+from trainers.reports import online
+from trainers.run import Run
+from trainers.sampling import sample_answers
+
+PROBE = 64
+"""Answers that are drawn and scored before and after training, to compare."""
+ALARM_OVER = 20
+"""Batches in a row over whose mean a KL below zero raises an alarm; one batch may well be below."""
+
+
+class Settings(Protocol):
+    """What a method that samples lets one set."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def max_new_tokens(self) -> int: ...
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def micro_batch(self) -> int: ...
+    @property
+    def held_out(self) -> float: ...
+    @property
+    def watch(self) -> int: ...
+    @property
+    def watch_every(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Answers with what was thought of them; row b * k + i is the i-th answer to prompt b."""
+
+    samples: Samples
+    prompts: list[Prompt]
+    texts: list[str]
+    logp_ref: Tensor
+    """[N, T] log-probabilities under the reference, at the sampling temperature; 0 on padding."""
+    score: Tensor
+    """[N] what the reward model gives."""
+    gold: Tensor | None
+    """[N] what the stated rule gives, for the charts alone."""
+
+    @property
+    def kl(self) -> Tensor:
+        """[N] log pi - log pi_ref of the whole answer."""
+        return (self.samples.logp_tok - self.logp_ref).sum(dim=1)
+
+
+class Rollouts:
+    """What a policy's answers are drawn for, measured against and scored by."""
+
+    def __init__(self, run: Run, config: Settings, policy: Policy) -> None:
+        self.run, self.config, self.policy = run, config, policy
+        self.reference = load_policy(Path(run.inputs.get("reference", run.input("policy"))), run.device)
+        self.reference.eval().requires_grad_(False)
+        self.reward_model = load_reward_model(run.input("reward_model"), run.device).eval()
+        self.records, kept = split(
+            read_records(run.snapshot, ("pair", "correction", "demonstration")), config.held_out
+        )
+        self.questions = prompts(self.records)
+        self.watched = (prompts(kept) or self.questions)[: config.watch]
+
+    def batches(self, size: int) -> Batches:
+        """The order in which the prompts are asked, `size` of them at a time."""
+        return Batches([len(self.policy.encode(one)) for one in self.questions], size, self.run.seed)
+
+    @torch.no_grad()
+    def draw(self, rows: Sequence[int], k: int, generator: torch.Generator) -> Scored:
+        """k answers to each of these prompts, scored."""
+        return self._draw([self.questions[row] for row in rows], k, generator)
+
+    def _draw(self, asked: Sequence[Prompt], k: int, generator: torch.Generator) -> Scored:
+        config, gold = self.config, self.run.gold
+        drawn = sample_answers(self.policy, asked, k, config.max_new_tokens, config.temperature, generator)
+        samples, repeated, texts = drawn.samples, drawn.prompts, drawn.texts
+        return Scored(
+            samples=samples,
+            prompts=repeated,
+            texts=texts,
+            logp_ref=self.read(self.reference, samples, [range(len(texts))]),
+            score=self.reward_model.score(repeated, texts).to(self.run.device),
+            gold=torch.tensor([gold(*one) for one in zip(repeated, texts, strict=True)]) if gold else None,
+        )
+
+    @torch.no_grad()
+    def read(self, policy: Policy, samples: Samples, cuts: Sequence[Sequence[int]]) -> Tensor:
+        """[N, T] log-probabilities of samples under a policy, read as training does: `cuts` are its batches of rows."""
+        return torch.cat(
+            [
+                policy.logp_tok([samples.x[i] for i in part], samples.y[part], self.config.temperature)
+                for rows in cuts
+                for part in parts(rows, self.config.micro_batch)
+            ]
+        )
+
+    # --- charts, samples, report -----------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Before the first step: what the policy can do so far."""
+        self.run.memory["before"] = readings(self._probe())
+        self.run.memory["frontier"] = []
+        self.show(0)
+
+    def observe(self, tally: Tally, scored: Scored, rewards: Tensor, counted: Tensor | None = None) -> None:
+        """The numbers of fresh samples; `rewards` [N] are what is maximised, the KL's cost included.
+
+        `counted` [N] are the scores as `rewards` have them, where those are not the reward model's own.
+        """
+        length = scored.samples.mask.sum(dim=1).double()
+        ended = scored.samples.finished
+        tally.add("objective/scores", scored.score)
+        tally.add("objective/kl", scored.kl)
+        tally.add("objective/non_score_reward", rewards - (scored.score if counted is None else counted))
+        tally.add("objective/rlhf_reward", rewards)
+        tally.add("objective/entropy", -scored.samples.logp_tok.sum(dim=1))
+        for name in ("mean", "min", "max"):
+            tally.add(f"completions/{name}_length", length)
+            tally.add(f"completions/{name}_terminated_length", length[ended])
+        tally.add("completions/clipped_ratio", (~ended).float())
+        tally.add("num_tokens", torch.tensor(self.run.count("num_tokens", int(length.sum()))))
+        if scored.gold is not None:
+            tally.add("objective/gold", scored.gold)
+        # Where one of them does not vary there is no correlation to speak of.
+        if length.min() < length.max() and scored.score.min() < scored.score.max():
+            both = torch.stack([scored.score.double(), length])
+            tally.add("rewards/length_corr", torch.corrcoef(both)[0, 1])
+
+    def numbers(self, step: int, tally: Tally) -> dict[str, float]:
+        """The step's numbers, and with fresh samples those that follow from them."""
+        found = tally.numbers()
+        if "objective/kl" in found:
+            kl, score, gold = found["objective/kl"], found["objective/scores"], found.get("objective/gold")
+            found["objective/sqrt_kl"] = max(kl, 0.0) ** 0.5
+            gap = online.proxy_gap(self.run.memory["before"], score, gold)
+            if gap is not None:
+                found["objective/proxy_gap"] = gap
+            self.run.memory["frontier"] = online.thin([*self.run.memory["frontier"], [step, kl, score, gold]])
+            self._watch_kl(step, kl)
+        return found
+
+    def _watch_kl(self, step: int, kl: float) -> None:
+        recent = [*self.run.memory.get("recent_kl", []), kl][-ALARM_OVER:]
+        self.run.memory["recent_kl"] = recent
+        if len(recent) == ALARM_OVER and negative(recent) and not self.run.memory.get("kl_alarm"):
+            self.run.memory["kl_alarm"] = step
+            mean = sum(recent) / len(recent)
+            self.run.event(
+                "negative-kl",
+                step,
+                "alarm",
+                f"The KL to the reference was {mean:.3g} over the last {ALARM_OVER} batches, which no distance can be: "
+                "the samples do not come from the distribution that their log-probabilities are of. Look for a "
+                "truncated or penalised sampler, a forgotten temperature, or dropout.",
+            )
+
+    def show(self, step: int, scored: Scored | None = None) -> None:
+        """The same prompts with the same chances at every showing: what changes is the policy."""
+        config = self.config
+        if step % config.watch_every and step != config.steps:
+            return
+        if self.watched:
+            self.run.samples(step, _rows(self._quietly(self.watched, 1)))
+        if scored is not None:
+            self.run.histogram(step, "objective/scores", scored.score.tolist())
+
+    def report(self) -> dict[str, object]:
+        """First policy beside last, and what lies between them."""
+        memory = self.run.memory
+        return online.report(memory["before"], readings(self._probe()), memory["frontier"])
+
+    def _probe(self) -> Scored:
+        asked = self.questions[:PROBE]
+        return self._quietly(asked, max(1, PROBE // len(asked)))
+
+    @torch.no_grad()
+    def _quietly(self, asked: Sequence[Prompt], k: int) -> Scored:
+        """With a generator apart from the one that training draws from, which watching must not disturb."""
+        return self._draw(asked, k, torch.Generator(self.run.device).manual_seed(self.run.seed))
+
+
+class Buffer:
+    """What several steps learn from. A checkpoint keeps it: a run goes on inside it as if it had not stopped."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.x: list[Tensor] = []
+        self.tensors: dict[str, Tensor] = {}
+
+    def fill(self, x: Sequence[Tensor], **tensors: Tensor) -> None:
+        """Replaces what was there; every tensor has a row for each of x."""
+        self.x, self.tensors = list(x), tensors
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.tensors
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"x": self.x, "tensors": self.tensors}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self.x = list(state["x"])
+        self.tensors = {name: value.to(self.device) for name, value in state["tensors"].items()}
+
+
+def cuts(rows: int, minibatches: int) -> list[list[int]]:
+    """The rows of a buffer in as many runs as it has minibatches: how they are gone through the first time.
+
+    Fewer where there are fewer rows: the last prompts of an epoch may be few.
+    """
+    return [piece.tolist() for piece in np.array_split(np.arange(rows), min(minibatches, rows))]
+
+
+def due(step: int, epochs: int, minibatches: int) -> bool:
+    """Whether samples must be drawn before step 1, 2, …: a buffer of them serves epochs * minibatches steps."""
+    return (step - 1) % (epochs * minibatches) == 0
+
+
+def minibatch(step: int, rows: int, epochs: int, minibatches: int, seed: int) -> list[int]:
+    """The rows of the buffer that a step learns from.
+
+    The first time through they come in their own order, so that the first step reads exactly what was read before it;
+    then shuffled. All follows from step and seed: a checkpoint has nothing to keep.
+    """
+    buffer, at = divmod(step - 1, epochs * minibatches)
+    epoch, index = divmod(at, minibatches)
+    pieces = cuts(rows, minibatches)
+    piece = pieces[index % len(pieces)]
+    if not epoch:
+        return piece
+    order = np.random.default_rng([seed, buffer, epoch]).permutation(rows)
+    return [int(row) for row in order[piece]]
+
+
+def negative(kls: Sequence[float]) -> bool:
+    """Whether the mean of these batches' KLs lies clearly below zero: by three standard errors, and not by rounding."""
+    values = np.asarray(kls)
+    error = values.std(ddof=1) / len(values) ** 0.5
+    return bool(values.mean() + 3 * error < 0 and values.mean() < -1e-3)
+
+
+def ratios(tally: Tally, ratio: Tensor, first: bool) -> None:
+    """The ratios pi / pi_old of learned tokens; the first time after drawing each must be exactly 1."""
+    for name in ("val/ratio", "val/ratio_min", "val/ratio_max"):
+        tally.add(name, ratio)
+        if first:
+            tally.add(name.replace("val/", "val/first_"), ratio)
+
+
+def sampler_error(tally: Tally, samples: Samples, old: Tensor) -> None:
+    """How far the sampler's log-probabilities are from the trainer's, both of the unchanged policy."""
+    difference = (old - samples.logp_tok).abs()[samples.mask]
+    tally.add("sampling/sampling_logp_difference/mean", difference)
+    tally.add("sampling/sampling_logp_difference/max", difference)
+
+
+def groups(tally: Tally, rewards: Tensor) -> None:
+    """[B, k] rewards before the KL's cost: groups that differ in nothing teach nothing."""
+    tally.add("reward", rewards)
+    tally.add("reward_std", rewards.std(dim=1))
+    tally.add("frac_reward_zero_std", (rewards.amax(dim=1) == rewards.amin(dim=1)).float())
+
+
+def readings(scored: Scored) -> dict[str, float]:
+    """Mean and deviation of what the answers scored."""
+    found = {
+        "score": scored.score.mean().item(),
+        "score_std": scored.score.std().item(),
+        "kl": scored.kl.mean().item(),
+        "length": scored.samples.mask.sum(dim=1).double().mean().item(),
+    }
+    if scored.gold is not None:
+        found |= {"gold": scored.gold.mean().item(), "gold_std": scored.gold.std().item()}
+    return found
+
+
+def _rows(scored: Scored) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for index, (prompt, text) in enumerate(zip(scored.prompts, scored.texts, strict=True)):
+        scores = {"score": scored.score[index].item(), "kl": scored.kl[index].item()}
+        if scored.gold is not None:
+            scores["gold"] = scored.gold[index].item()
+        length = int(scored.samples.mask[index].sum())
+        rows.append(
+            {"index": index, "prompt": prompt_text(prompt), "text": text, "scores": scores, "length": length}
+        )
+    return rows
