@@ -7,18 +7,18 @@ rival. Pairs that a person could not tell apart, or that hold an empty answer, a
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trainers.data import Batches, prompts, read_records
-from trainers.nn import Policy, digest, load_policy
-from trainers.records import Prompt, canonical, prompt_json, prompt_text
+from trainers.data import Batches
+from trainers.nn import Policy, load_policy
+from trainers.records import Prompt
 from trainers.registry import Count, Positive
 from trainers.run import Run
 from trainers.sampling import sample_answers
+from trainers.sampling.items import item, questions, sample_row, source, write
 
 TRIES = 8
 """Draws for one prompt before it is given up: a policy may have only one thing to say."""
@@ -47,7 +47,7 @@ def train(config: Config, run: Run) -> None:
         source(run, role, config.temperature)
         for role in ("policy", "rival" if rival is not policy else "policy")
     ]
-    asked = questions(config, run)
+    asked = questions(run, config.prompts)
     order = Batches([1] * len(asked), 1, run.seed)
 
     def texts_of(one: Policy, part: Sequence[Prompt], n: int) -> list[str]:
@@ -89,42 +89,5 @@ def train(config: Config, run: Run) -> None:
             f"In {TRIES} draws the policy gave no two different answers to any of {len(asked)} prompts. "
             "Raise the temperature, or name a rival."
         )
-    path = run.home / "items.jsonl"
-    path.write_text("".join(canonical(one) + "\n" for one in run.memory["items"]), encoding="utf-8")
-    run.artifact("items", "items", path, total, {"count": len(run.memory["items"]), "asked": config.count})
+    write(run, run.memory["items"], total, config.count)
     run.report({"readings": {"items": {"label": "Comparisons", "value": len(run.memory["items"])}}})
-
-
-def questions(config: Config, run: Run) -> list[Prompt]:
-    """The prompts to ask about."""
-    if config.prompts == "snapshot":
-        return prompts(read_records(run.snapshot, ("pair", "correction", "demonstration")))
-    if "gold" not in run.inputs:
-        raise ValueError(
-            "The prompts of the gold rule are asked for, but this run names no rule. Use the snapshot's."
-        )
-    return list(importlib.import_module(f"trainers.envs.{run.inputs['gold']}").PROMPTS["train"])
-
-
-def source(run: Run, role: str, temperature: float) -> dict[str, Any]:
-    """Who wrote a candidate: the policy's name, and the lineage that goes with it into every label."""
-    identity = digest(run.input(role))
-    known = run.spec.sources.get(role, {})
-    lineage = {**known, "role": role, "digest": identity, "temperature": temperature}
-    name = str(known.get("name") or identity[:12])
-    return {"policy": f"{name}, run {known['run']}" if known.get("run") else name, "source": lineage}
-
-
-def item(run: Run, index: int, prompt: Prompt, candidates: list[dict[str, Any]]) -> dict[str, Any]:
-    """An item as a study takes it."""
-    name = "prompt" if isinstance(prompt, str) else "messages"
-    return {
-        "context": {name: prompt_json(prompt)},
-        "candidates": candidates,
-        "external_id": f"run-{run.spec.run}-{index}",
-        "source": {"method": run.spec.method, "run": run.spec.run, "index": index},
-    }
-
-
-def sample_row(index: int, prompt: Prompt, text: str) -> dict[str, Any]:
-    return {"index": index, "prompt": prompt_text(prompt), "text": text, "scores": {}, "length": len(text)}

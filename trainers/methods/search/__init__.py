@@ -1,0 +1,1 @@
+"""Methods that search among a policy's answers and train nothing."""
