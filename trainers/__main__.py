@@ -1,57 +1,110 @@
-"""What a worker calls (`run SPEC`, `serve POLICY …`, `score MODEL …`), and people (`train METHOD …`, `lora`, `merge`).
+"""The command line: for people (`list`, `describe`, `train`, `score`, `sample`, `evaluate`, `lora`, `merge`) and for a
+worker (`run SPEC`, `serve POLICY…`, `score MODEL…` on standard input). docs/command-line.md shows each.
 
-python -m trainers train direct/dpo --snapshot answers/ --policy models/demo --out runs/dpo --lr 1e-5
-python -m trainers lora models/llama models/llama-lora --rank 8
+Nothing here needs Django. With --json what is printed is one JSON value; a problem is one too, {"problem", "field"}.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import os
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 # Before torch is imported: threads that spin while they wait make a shared machine many times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
+FAILED, REFUSED = 1, 2
+
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers", description="Train a model on what people said."
-    )
+    given = _parser().parse_args(arguments)
+    do: Callable[[argparse.Namespace], int] = given.do
+    if given.command == "run":
+        return do(given)  # its supervisor keeps what the console says: the whole story of an error
+    try:
+        return do(given)
+    except BrokenPipeError:  # whoever was reading has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return FAILED
+    except (OSError, ValueError, KeyError) as error:
+        return _refused(error, getattr(given, "json", False))
+
+
+def _refused(error: Exception, as_json: bool) -> int:
+    from trainers.registry import ConfigError
+
+    field = error.field if isinstance(error, ConfigError) else ""
+    message = str(error.args[0]) if isinstance(error, KeyError) else str(error)
+    if as_json:
+        _print_json({"problem": message, "field": field})
+    print(f"{field}: {message}" if field and f"'{field}'" not in message else message, file=sys.stderr)
+    return REFUSED if field else FAILED
+
+
+# --- what can be said ----------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m trainers", description="Learn from what people said.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    of_spec = commands.add_parser("run", help="do what a spec.json says (a supervisor calls this)")
+
+    def command(name: str, do: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        one.set_defaults(do=do)
+        return one
+
+    listed = command("list", list_methods, "the methods there are")
+    described = command("describe", describe_method, "what a method learns from, makes, and can be set to")
+    described.add_argument("method", metavar="METHOD")
+    trained = command("train", train, "train a model by hand")
+    methods = trained.add_subparsers(dest="method", required=True, metavar="METHOD")
+    _add_methods(methods)
+    scored = command("score", score, "what a reward model makes of records, or of answers on standard input")
+    scored.add_argument(
+        "models",
+        nargs="+",
+        metavar="MODEL",
+        help="folder of a reward model; after the last one a folder with records.jsonl, or a .jsonl file. "
+        "Without these, rows are read from standard input",
+    )
+    sampled = command("sample", sample, "answers of a policy to prompts")
+    _add_sampling(sampled)
+    evaluated = command("evaluate", evaluate, "how a policy or a reward model does on records")
+    _add_evaluation(evaluated)
+    of_spec = command("run", run, "do what a spec.json says (a supervisor calls this)")
     of_spec.add_argument("spec", type=Path)
-    by_hand = commands.add_parser("train", help="train a model by hand")
-    methods = by_hand.add_subparsers(dest="method", required=True, metavar="METHOD")
-    add_methods(methods)
-    lora = commands.add_parser("lora", help="give a Hugging Face policy adapters, which alone will train")
+    served = command("serve", serve, "answer requests on standard input, a JSON object a line")
+    served.add_argument("policies", nargs="+", type=Path, metavar="POLICY", help="folder of a policy")
+    served.add_argument(
+        "--reward-model", type=Path, help="folder of a reward model, for requests with best_of"
+    )
+    lora = command("lora", convert, "give a Hugging Face policy adapters, which alone will train")
     lora.add_argument("--rank", type=int, default=8)
     lora.add_argument("--alpha", type=float, default=16.0, help="the adapters count alpha / rank")
-    merge = commands.add_parser("merge", help="fold a policy's adapters into its weights")
+    merge = command("merge", convert, "fold a policy's adapters into its weights")
     for one in (lora, merge):
         one.add_argument("policy", type=Path, help="folder of the policy")
         one.add_argument("out", type=Path, help="folder to write")
-    served = commands.add_parser("serve", help="answer requests on standard input, a JSON object a line")
-    served.add_argument("policies", nargs="+", type=Path, metavar="POLICY", help="folder of a policy")
-    served.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    served.add_argument("--threads", type=int, default=1)
-    judged = commands.add_parser("score", help="score the answers on standard input, a JSON object a line")
-    judged.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="folder of a reward model")
-    judged.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    judged.add_argument("--threads", type=int, default=1)
-    given = vars(parser.parse_args(arguments))
-    if given["command"] == "run":
-        return run(given["spec"])
-    if given["command"] == "serve":
-        return serve(given["policies"], given["device"], given["threads"])
-    if given["command"] == "score":
-        return score(given["models"], given["device"], given["threads"])
-    return train(given) if given["command"] == "train" else convert(given)
+    for one in (scored, sampled, evaluated, served):
+        one.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+        one.add_argument("--threads", type=int, default=1)
+    for one in (listed, described, scored, sampled, evaluated):
+        _add_json(one)
+    return parser
 
 
-def add_methods(methods: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_methods(methods: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """One sub-command a method, with an option for each input and each setting of its Config."""
     from trainers.registry import METHODS, fields
 
@@ -59,94 +112,281 @@ def add_methods(methods: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         one = methods.add_parser(
             name, help=entry.title, formatter_class=argparse.ArgumentDefaultsHelpFormatter
         )
+        kinds = ", ".join(entry.reads)
+        one.add_argument("records", nargs="?", help=f"folder with records.jsonl, or a .jsonl file ({kinds})")
         one.add_argument("--out", required=True, help="folder of the run; goes on with what is there")
-        one.add_argument("--snapshot", help=f"folder with records.jsonl ({', '.join(entry.reads)})")
+        one.add_argument("--snapshot", help="the records, under the name that the web gives them")
+        one.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting; repeat it"
+        )
         for role in (*entry.inputs, *entry.optional_inputs):
-            one.add_argument(
-                f"--{role.replace('_', '-')}", required=role in entry.inputs, help=f"the {role}'s folder"
-            )
-        one.add_argument("--gold", help="a stated rule to plot beside learned scores, such as hotel")
+            one.add_argument(f"--{role.replace('_', '-')}", dest=f"input.{role}", help=f"the {role}'s folder")
+        one.add_argument(
+            "--gold", dest="input.gold", help="a stated rule to plot beside learned scores: hotel"
+        )
         one.add_argument("--seed", type=int, default=0)
         one.add_argument("--threads", type=int, default=1)
         one.add_argument("--device", default="cpu", help="cpu or cuda")
+        one.add_argument("--processes", type=int, default=1, help="processes that train together")
+        one.add_argument(
+            "--sharding", default="none", choices=["none", "ddp", "fsdp"], help="what several processes hold"
+        )
+        _add_json(one)
+        taken = {"out", "snapshot", "set", "seed", "threads", "device", "processes", "sharding", "json"}
         for field in fields(name):
             option = f"--{field.name.replace('_', '-')}"
-            shown = field.doc.replace("%", "%%")
-            one.add_argument(option, dest=f"config.{field.name}", default=field.default, help=shown)
+            if field.name not in taken:  # such a setting has --set alone
+                shown = field.doc.replace("%", "%%")
+                one.add_argument(option, dest=f"config.{field.name}", default=field.default, help=shown)
 
 
-def run(path: Path) -> int:
-    from trainers.run import Spec, die_with
+def _add_sampling(one: argparse.ArgumentParser) -> None:
+    one.add_argument("policy", help="folder of a policy")
+    one.add_argument(
+        "prompts",
+        nargs="+",
+        metavar="PROMPT",
+        help="a prompt; or a .jsonl file, or a folder with records.jsonl",
+    )
+    one.add_argument("--n", type=int, default=1, help="answers to each prompt")
+    one.add_argument("--temperature", type=float, default=1.0)
+    one.add_argument("--max-new-tokens", type=int, default=128)
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--stop", action="append", default=[], metavar="TEXT", help="ends an answer; repeat it")
+    one.add_argument("--begin", default="", metavar="TEXT", help="every answer begins so")
+    one.add_argument(
+        "--top-p", type=float, default=1.0, help="draw from the likeliest tokens that hold so much"
+    )
+    one.add_argument("--top-k", type=int, default=0, help="draw from so many of the likeliest tokens")
+    one.add_argument("--beam", type=int, default=0, metavar="WIDTH", help="search for likely answers instead")
+    one.add_argument("--best-of", type=int, default=1, metavar="N", help="the best of N draws")
+    one.add_argument("--reward-model", help="folder of the reward model that chooses the best")
 
-    spec = Spec.read(path)
-    die_with(spec.parent)
-    from trainers import api
 
-    return api.execute(spec)
-
-
-def serve(policies: list[Path], device: str, threads: int) -> int:
-    from trainers.sampling import serve as sampling
-
-    try:
-        sampling.serve(policies, device=device, threads=threads)
-    except (OSError, ValueError) as error:  # no policy there
-        print(error, file=sys.stderr)
-    return 1
+def _add_evaluation(one: argparse.ArgumentParser) -> None:
+    one.add_argument("model", help="folder of a policy or of a reward model")
+    one.add_argument("records", help="folder with records.jsonl, or a .jsonl file")
+    one.add_argument("--reference", help="a policy: which answers does the model prefer more than it does?")
+    one.add_argument("--rival", help="a policy to win against, by --reward-model")
+    one.add_argument("--reward-model", help="folder of the reward model that judges")
+    one.add_argument("--n", type=int, default=4, help="answers of each to each prompt")
+    one.add_argument("--max-new-tokens", type=int, default=128)
+    one.add_argument("--temperature", type=float, default=1.0)
+    one.add_argument("--seed", type=int, default=0)
 
 
-def score(models: list[Path], device: str, threads: int) -> int:
-    from trainers.sampling import score as scoring
+# --- what is done --------------------------------------------------------------------------------------
 
-    try:
-        scoring.score(models, sys.stdin, sys.stdout, device=device, threads=threads)
-    except (OSError, ValueError, KeyError) as error:  # no model there, or no row
-        print(error, file=sys.stderr)
-        return 1
+
+def list_methods(given: argparse.Namespace) -> int:
+    from trainers.registry import METHODS
+
+    if given.json:
+        _print_json([_described(name) for name in METHODS])
+        return 0
+    width = max(map(len, METHODS))
+    for name, one in METHODS.items():
+        print(f"{name:{width}}  {one.title}")
     return 0
 
 
-def train(given: dict[str, object]) -> int:
-    from trainers import api
-    from trainers.run import Spec
+def describe_method(given: argparse.Namespace) -> int:
+    from trainers.registry import card, fields
 
-    method = str(given["method"])
-    entry = api.METHODS[method]
-    roles = (*entry.inputs, *entry.optional_inputs, "gold")
-    spec = Spec(
-        method=method,
-        home=Path(str(given["out"])).resolve(),
-        config={name.removeprefix("config."): given[name] for name in given if name.startswith("config.")},
-        seed=int(str(given["seed"])),
-        snapshot=Path(str(given["snapshot"])).resolve() if given["snapshot"] else None,
-        inputs={role: str(given[role]) for role in roles if given[role]},
-        threads=int(str(given["threads"])),
-        device=str(given["device"]),
+    about = _described(given.method)
+    if given.json:
+        settings = [asdict(field) for field in fields(given.method)]
+        _print_json({**about, "settings": settings, "card": card(given.method)})
+    else:
+        print(card(given.method), end="")
+    return 0
+
+
+def _described(name: str) -> dict[str, Any]:
+    from trainers.registry import entry
+
+    about = {key: value for key, value in asdict(entry(name)).items() if key != "module"}
+    return {"name": name, **about}
+
+
+def train(given: argparse.Namespace) -> int:
+    from trainers import api, launch
+    from trainers.registry import ConfigError, fields
+
+    options = vars(given)
+    defaults = {field.name: field.default for field in fields(given.method)}
+    named = {key.removeprefix("config."): options[key] for key in options if key.startswith("config.")}
+    config = {name: value for name, value in named.items() if value != defaults[name]}
+    for pair in given.set:
+        key, sign, value = pair.partition("=")
+        if not sign:
+            raise ConfigError("set", f"'set' is {pair!r}. Expected KEY=VALUE, such as lr=1e-5.")
+        config[key] = value
+    records = given.records or given.snapshot
+    spec = api.Spec(
+        method=given.method,
+        home=Path(given.out).resolve(),
+        config=config,
+        seed=given.seed,
+        snapshot=_place(records) if records else None,
+        inputs={
+            key.removeprefix("input."): options[key]
+            for key in options
+            if key[:6] == "input." and options[key]
+        },
+        threads=given.threads,
+        device=given.device,
+        processes=given.processes,
+        sharding=given.sharding,
     )
-    try:
-        code = api.execute(spec)
-    except ValueError as error:  # a setting that cannot be: said before the run began
-        print(error, file=sys.stderr)
-        return api.FAILED
-    if code == api.FINISHED:
+    api.check(spec)
+    with _console(given.json):
+        code = launch.follow(api.written(spec))
+    made = api.made(spec.home)
+    if given.json:
+        _print_json({"out": str(spec.home), "code": code, **made})
+    elif code == api.FINISHED:
+        for one in made["artifacts"]:
+            print(f"{one['kind']}: {one['path']}")
+        if text := made["report"].get("text"):
+            print(text)
         print(f"done: {spec.home}")
     return code
 
 
-def convert(given: dict[str, object]) -> int:
+def _place(records: str) -> Path | str:
+    return records if "://" in records else Path(records).resolve()
+
+
+@contextlib.contextmanager
+def _console(as_json: bool) -> Iterator[None]:
+    """What a run says while it learns goes to standard error, where what is printed must be JSON."""
+    if not as_json:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)  # for processes that the run starts
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def score(given: argparse.Namespace) -> int:
+    *models, last = given.models
+    if not models or _is_model(last):
+        from trainers.sampling import score as scoring
+
+        paths = [Path(one) for one in (*models, last)]
+        scoring.score(paths, sys.stdin, sys.stdout, device=given.device, threads=given.threads)
+        return 0
     from trainers import api
 
-    policy, out = Path(str(given["policy"])), Path(str(given["out"]))
-    try:
-        if given["command"] == "lora":
-            api.with_lora(policy, out, rank=int(str(given["rank"])), alpha=float(str(given["alpha"])))
-        else:
-            api.merged(policy, out)
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return api.FAILED
-    print(f"done: {out}")
-    return api.FINISHED
+    device = _device(given.device)
+    found = [(one, api.score(one, last, device=device, threads=given.threads)) for one in models]
+    if given.json:
+        _print_json([{"model": one, **report} for one, report in found] if len(models) > 1 else found[0][1])
+        return 0
+    for one, report in found:
+        if len(models) > 1:
+            print(f"{one}:")
+        _print_report(report)
+    return 0
+
+
+def _is_model(place: str) -> bool:
+    return any((Path(place) / name).is_file() for name in ("kibitz.json", "config.json"))
+
+
+def sample(given: argparse.Namespace) -> int:
+    from trainers import api
+    from trainers.records import prompt_text
+    from trainers.sampling.asked import prompts_of
+
+    asked = prompts_of(given.prompts)
+    found = api.sample(
+        given.policy, asked, n=given.n, temperature=given.temperature, max_new_tokens=given.max_new_tokens,
+        seed=given.seed, stop=given.stop, begin=given.begin, top_p=given.top_p, top_k=given.top_k, beam=given.beam,
+        best_of=given.best_of, reward_model=given.reward_model, device=_device(given.device), threads=given.threads,
+    )  # fmt: skip
+    if given.json:
+        _print_json(found)
+        return 0
+    for prompt, row in zip(asked, found, strict=True):
+        print(f"> {prompt_text(prompt)}")
+        for one in row["answers"]:
+            about = [f"{name} {one[name]:.4g}" for name in ("logp", "score") if name in one]
+            print(one["text"] + (f"    [{', '.join(about)}]" if about else ""))
+        print()
+    return 0
+
+
+def evaluate(given: argparse.Namespace) -> int:
+    from trainers import api
+
+    report = api.evaluate(
+        given.model, given.records, reference=given.reference, rival=given.rival, reward_model=given.reward_model,
+        n=given.n, max_new_tokens=given.max_new_tokens, temperature=given.temperature, seed=given.seed,
+        device=_device(given.device), threads=given.threads,
+    )  # fmt: skip
+    if given.json:
+        _print_json(report)
+    else:
+        _print_report(report)
+    return 0
+
+
+def run(given: argparse.Namespace) -> int:
+    from trainers import launch
+
+    return launch.follow(given.spec)
+
+
+def serve(given: argparse.Namespace) -> int:
+    from trainers.sampling import serve as serving
+
+    serving.serve(given.policies, reward_model=given.reward_model, device=given.device, threads=given.threads)
+    return FAILED
+
+
+def convert(given: argparse.Namespace) -> int:
+    from trainers import api
+
+    if given.command == "lora":
+        api.with_lora(given.policy, given.out, rank=given.rank, alpha=given.alpha)
+    else:
+        api.merged(given.policy, given.out)
+    print(f"done: {given.out}")
+    return 0
+
+
+# --- what is printed -----------------------------------------------------------------------------------
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    """The report's sentences, and its readings as a table."""
+    readings = report["readings"].values()
+    width = max((len(one["label"]) for one in readings), default=0)
+    for one in readings:
+        between = f"  {one['low']:.4g} to {one['high']:.4g}" if "low" in one else ""
+        count = f"  of {one['n']}" if "n" in one else ""
+        print(f"{one['label']:{width}}  {one['value']:.4g}{between}{count}")
+    print(report["text"])
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 if __name__ == "__main__":

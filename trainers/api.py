@@ -10,33 +10,45 @@ reward_model.score(["Is it warm?"], ["It is."])
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import json
+import pkgutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from trainers.data import read_records
+from trainers import envs, journal, records, store
+from trainers.data import prompts, read_records
 from trainers.nn import load_policy, load_reward_model, save
-from trainers.nn.storage import describe
-from trainers.registry import METHODS, entry, fields, read_config
+from trainers.nn.storage import POLICIES, REWARD_MODELS, describe
+from trainers.records import Prompt, prompt_json
+from trainers.registry import METHODS, ConfigError, entry, fields, read_config
 from trainers.run import Run, Spec, Stopped
 
 __all__ = [
     "METHODS",
     "Spec",
+    "check",
+    "evaluate",
     "execute",
     "fields",
     "load_policy",
     "load_reward_model",
+    "made",
     "merged",
     "read_config",
     "read_records",
+    "sample",
+    "score",
     "train",
     "with_lora",
+    "written",
 ]
 
-FINISHED, FAILED, STOPPED = 0, 1, 3
+FINISHED, FAILED, REFUSED, STOPPED = 0, 1, 2, 3
+
+# --- runs ----------------------------------------------------------------------------------------------
 
 
 def train(
@@ -52,7 +64,8 @@ def train(
 ) -> Path:
     """Runs a method to its end and returns `out`, where its journal and what it made lie.
 
-    An `out` that holds a run that was cut short is gone on with, from its newest checkpoint.
+    `snapshot` is a folder with records.jsonl, or such a file. An `out` that holds a run that was cut short is gone on
+    with, from its newest checkpoint.
     """
     spec = Spec(
         method=method,
@@ -94,6 +107,221 @@ def perform(run: Run) -> None:
     torch.set_num_threads(run.spec.threads)
     module = importlib.import_module(entry(run.spec.method).module)
     module.train(module.Config(**run.config), run)
+
+
+def check(spec: Spec) -> None:
+    """Whether a run could begin: a ConfigError names the setting, input or file that stands against it."""
+    method = entry(spec.method)
+    config = read_config(spec.method, spec.config)
+    known = (*method.inputs, *method.optional_inputs)
+    for role in method.inputs:
+        if role not in spec.inputs:
+            raise ConfigError(role, f"{spec.method} needs a {role}: name the folder of one.")
+    for role, where in spec.inputs.items():
+        if role == "gold":
+            _check_gold(where)
+        elif role not in known:
+            raise ConfigError(
+                role, f"{spec.method} has no use for a {role}. It takes {', '.join(known) or 'no models'}."
+            )
+        elif not store.is_url(where):
+            _check_model(role, Path(where))
+    if spec.snapshot is None:
+        if method.reads and config.get("prompts") != "rule":
+            raise ConfigError(
+                "records", f"{spec.method} learns from {' or '.join(method.reads)}: give it some."
+            )
+    elif not store.is_url(str(spec.snapshot)):
+        _check_records(Path(spec.snapshot), method.reads)
+    try:
+        torch.empty(0, device=spec.device)
+    except (RuntimeError, AssertionError) as error:  # which one depends on how torch was built
+        reason = str(error).splitlines()[0]
+        raise ConfigError("device", f"The device {spec.device!r} cannot be used: {reason}") from None
+
+
+def _check_gold(rule: str) -> None:
+    rules = sorted(module.name for module in pkgutil.iter_modules(envs.__path__))
+    if rule not in rules:
+        raise ConfigError("gold", f"No rule called '{rule}'. Known rules: {', '.join(rules)}.")
+
+
+def _check_model(role: str, where: Path) -> None:
+    try:
+        kind, _ = describe(where)
+    except (OSError, ValueError) as error:
+        raise ConfigError(role, str(error)) from None
+    wanted = REWARD_MODELS if role == "reward_model" else POLICIES
+    if role in ("policy", "reference", "rival", "reward_model") and kind not in wanted:
+        what = "a reward model" if role == "reward_model" else "a policy"
+        raise ConfigError(role, f"{where} holds a model of kind {kind!r}, where {what} is needed.")
+
+
+def _check_records(where: Path, kinds: Sequence[str]) -> None:
+    """Reads until a record that can be learned from, and no further."""
+    path = where / "records.jsonl" if where.is_dir() else where
+    found: set[str] = set()
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    found.add(records.parse(line, number).kind)
+                if found & set(kinds):
+                    return
+    except (OSError, ValueError) as error:
+        raise ConfigError("records", f"{path}: {error}") from None
+    raise ConfigError(
+        "records",
+        f"{path} holds {', '.join(sorted(found)) or 'nothing'}. Expected records of kind {' or '.join(kinds)}.",
+    )
+
+
+def written(spec: Spec) -> Path:
+    """Writes `spec.json` into the run's folder, for `python -m trainers run`; a folder of another run is refused."""
+    path = spec.home / "spec.json"
+    row = {name: value for name, value in vars(spec).items() if value is not None}
+    row |= {"home": str(spec.home)}
+    if spec.snapshot is not None:
+        row["snapshot"] = str(spec.snapshot)
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("method", "seed", "snapshot", "inputs"):
+            if before.get(name) != row.get(name):
+                raise _of_another_run(spec, name, before.get(name), row.get(name))
+        then, now = (read_config(spec.method, one["config"]) for one in (before, row))
+        for name, value in then.items():
+            if value != now[name]:
+                raise _of_another_run(spec, name, value, now[name])
+    spec.home.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(row, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return path
+
+
+def _of_another_run(spec: Spec, name: str, then: Any, now: Any) -> ConfigError:
+    return ConfigError(
+        name,
+        f"{spec.home} holds a run whose {name} is {then!r}, and not {now!r}. "
+        "Name another folder, or ask for what that run was asked for to go on with it.",
+    )
+
+
+def made(home: Path) -> dict[str, Any]:
+    """What a run has left behind: {"artifacts": [{"kind", "name", "path", …}], "report": {…}}."""
+    artifacts: dict[tuple[str, str], dict[str, Any]] = {}
+    report: dict[str, Any] = {}
+    entries, at = journal.read(home / "journal.bin")
+    while entries:
+        for one in entries:
+            if isinstance(one, dict) and one["type"] == "artifact":
+                about = {key: value for key, value in one.items() if key != "type"}
+                artifacts[one["kind"], one["name"]] = about | {"path": str(home / one["path"])}
+            elif isinstance(one, dict) and one["type"] == "report":
+                report = one["report"]
+        entries, at = journal.read(home / "journal.bin", at)
+    return {"artifacts": list(artifacts.values()), "report": report}
+
+
+# --- models and records --------------------------------------------------------------------------------
+
+
+def score(
+    reward_model: str | Path, found: str | Path, *, device: str = "cpu", threads: int = 1
+) -> dict[str, Any]:
+    """How a reward model does on pairs, rankings and corrections: {"readings", "text", …} as runs report it."""
+    from trainers.reports import reward
+
+    torch.set_num_threads(threads)
+    model = load_reward_model(reward_model, device).eval()
+    return reward.evaluate(model, read_records(Path(found), ("pair", "ranking", "correction")))
+
+
+def sample(
+    policy: str | Path,
+    asked: Sequence[str | Prompt],
+    *,
+    n: int = 1,
+    temperature: float = 1.0,
+    max_new_tokens: int = 128,
+    seed: int = 0,
+    stop: Sequence[str] = (),
+    begin: str = "",
+    top_p: float = 1.0,
+    top_k: int = 0,
+    beam: int = 0,
+    best_of: int = 1,
+    reward_model: str | Path | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+) -> list[dict[str, Any]]:
+    """Each prompt with its answers: [{"prompt", "answers": [{"text", …}]}].
+
+    Answers are drawn from the whole distribution, and have `logp`, `tokens` and `finished`; or found by a `beam` of
+    some width, the likeliest n of it first. With top_p or top_k they have a text alone, with best_of a `score` too.
+    """
+    from trainers.sampling.show import Settings, answers
+
+    torch.set_num_threads(threads)
+    settings = Settings(
+        n=n, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, stop=tuple(stop), begin=begin,
+        top_p=top_p, top_k=top_k, beam=beam, best_of=best_of,
+    )  # fmt: skip
+    settings.check(reward_model is not None)
+    loaded = load_policy(policy, device).eval()
+    judge = None if reward_model is None else load_reward_model(reward_model, device).eval()
+    found = answers(loaded, judge, asked, settings)
+    return [
+        {"prompt": prompt_json(prompt), "answers": said} for prompt, said in zip(asked, found, strict=True)
+    ]
+
+
+def evaluate(
+    model: str | Path,
+    found: str | Path,
+    *,
+    reference: str | Path | None = None,
+    rival: str | Path | None = None,
+    reward_model: str | Path | None = None,
+    n: int = 4,
+    max_new_tokens: int = 128,
+    temperature: float = 1.0,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int = 1,
+) -> dict[str, Any]:
+    """What records say of a model: of a reward model as `score` does; of a policy how likely their answers are to it.
+
+    With a `reference`, also how often the preference it implies is people's; with a `rival` and a `reward_model`, how
+    often its answers to the records' prompts score higher than the rival's.
+    """
+    if describe(Path(model))[0] in REWARD_MODELS:
+        if given := [
+            name
+            for name, one in (("reference", reference), ("rival", rival), ("reward_model", reward_model))
+            if one
+        ]:
+            raise ConfigError(given[0], f"{model} is a reward model: there is no use for a {given[0]}.")
+        return score(model, found, device=device, threads=threads)
+    if (rival is None) != (reward_model is None):
+        missing = "rival" if rival is None else "reward_model"
+        raise ConfigError(missing, "A win rate needs both a rival and a reward model that judges.")
+    from trainers.reports import policy as report
+    from trainers.sampling.win_rate import win_rate
+
+    torch.set_num_threads(threads)
+    policy = load_policy(model, device).eval()
+    rows = read_records(Path(found), ("pair", "ranking", "correction", "demonstration"))
+    against = load_policy(reference, device).eval() if reference else None
+    said = report.evaluate(policy, rows, against)
+    if rival is not None and reward_model is not None:
+        judge = load_reward_model(reward_model, device).eval()
+        other = load_policy(rival, device).eval()
+        won = win_rate(policy, other, judge, list(prompts(rows)), n, max_new_tokens, temperature, seed)
+        readings = {**said["readings"], **won["readings"]}
+        said = {"readings": readings, "text": f"{said['text']} {won['text']}"}
+    return said
+
+
+# --- adapters ------------------------------------------------------------------------------------------
 
 
 def with_lora(policy: str | Path, out: str | Path, *, rank: int = 8, alpha: float = 16.0) -> Path:

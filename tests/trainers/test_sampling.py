@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from trainers.nn.byte_transformer import EOS, ByteTransformer, ByteTransformerConfig
 from trainers.nn.table import SeqTable, TableConfig
 from trainers.records import Message
-from trainers.sampling import sample_answers
+from trainers.sampling import beginning, sample_answers
 
 
 def test_answers_stand_beside_their_prompts_and_their_ids() -> None:
@@ -41,3 +42,71 @@ def test_a_seed_gives_the_same_answers_again() -> None:
         sample_answers(policy, ["p"], 8, 3, 1.0, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
     )
     assert first.texts == again.texts != other.texts
+
+
+def spelling(text: str) -> ByteTransformer:
+    """A byte transformer that says `text` over and over, whatever it is asked: each letter calls for the next."""
+    policy = ByteTransformer(ByteTransformerConfig(d=64, layers=1, heads=2), seed=0)
+    optimiser = torch.optim.Adam(policy.parameters(), 0.01)
+    y = torch.tensor([list((text * 8).encode())])
+    for _ in range(60):
+        optimiser.zero_grad()
+        (-policy.logp_tok([policy.encode("say it")], y).mean()).backward()
+        optimiser.step()
+    return policy.eval()
+
+
+def test_a_stop_string_ends_the_text_and_what_was_drawn_keeps_its_log_probabilities() -> None:
+    torch.manual_seed(0)
+    policy = spelling("one two. ")
+    drawn = sample_answers(
+        policy, ["say it"], 12, 40, 1.0, torch.Generator().manual_seed(0), stop=["two.", ". o"]
+    )
+    ends = 0
+    for row, text in enumerate(drawn.texts):
+        y, mask = drawn.samples.y[row], drawn.samples.mask[row]
+        whole = policy.decode(y)
+        assert "two." not in text and ". o" not in text
+        if "two." in whole:
+            ends += 1
+            assert whole.endswith("two.") and text == whole[: whole.index("two.")]
+            assert drawn.samples.finished[row] and mask.sum() == len(whole)
+    assert ends >= 10
+    again = policy.logp_tok(drawn.samples.x, drawn.samples.y)
+    assert torch.allclose(again, drawn.samples.logp_tok, atol=1e-4)
+
+
+def test_a_stop_string_ends_no_answer_that_does_not_hold_it() -> None:
+    policy = SeqTable(TableConfig(prompts=("p",), length=4), seed=1)
+    plain, stopped = (
+        sample_answers(policy, ["p"], 64, 4, 1.0, torch.Generator().manual_seed(0), stop=stop)
+        for stop in ((), ("zz",))
+    )
+    assert plain.texts == stopped.texts
+    some = sample_answers(policy, ["p"], 64, 4, 1.0, torch.Generator().manual_seed(0), stop=["aa"])
+    assert any(len(text) < 4 for text in some.texts)
+    for text, y in zip(some.texts, some.samples.y, strict=True):
+        whole = policy.decode(y[y != policy.pad])
+        assert text == whole.split("aa")[0] and (("aa" in whole) == (whole[-2:] == "aa"))
+
+
+def test_a_beginning_is_in_the_text_and_not_in_the_mask() -> None:
+    torch.manual_seed(0)
+    policy = spelling("one two. ")
+    forced = [beginning(policy, "say it", "one t")]
+    drawn = sample_answers(
+        policy, ["say it"], 8, 4, 0.3, torch.Generator().manual_seed(0), forced=forced, stop=["!"]
+    )
+    assert forced[0].tolist() == list(b"one t")
+    assert set(drawn.texts) == {"one two. "}
+    assert drawn.forced.sum(dim=1).tolist() == [5] * 8 and drawn.samples.mask.sum(dim=1).tolist() == [4] * 8
+
+
+def test_stop_strings_that_make_no_sense_are_refused() -> None:
+    policy = spelling("a")
+    for stop, forced, said in (([""], "a", "An empty stop string"), (["b"], "abc", "holds the stop string")):
+        with pytest.raises(ValueError, match=said):
+            sample_answers(
+                policy, ["p"], 1, 4, 1.0, torch.Generator(),
+                forced=[beginning(policy, "p", forced)], stop=stop,
+            )  # fmt: skip
