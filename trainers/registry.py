@@ -30,7 +30,9 @@ class Bounds:
 Positive = Annotated[float, Bounds(low=0, above=True)]
 NonNegative = Annotated[float, Bounds(low=0)]
 Share = Annotated[float, Bounds(low=0, high=1)]
+Minority = Annotated[float, Bounds(low=0, high=0.49)]
 Count = Annotated[int, Bounds(low=1)]
+Several = Annotated[int, Bounds(low=2)]
 Whole = Annotated[int, Bounds(low=0)]
 
 TYPES: dict[str, tuple[str, Bounds]] = {
@@ -41,7 +43,9 @@ TYPES: dict[str, tuple[str, Bounds]] = {
             ("Positive", Positive),
             ("NonNegative", NonNegative),
             ("Share", Share),
+            ("Minority", Minority),
             ("Count", Count),
+            ("Several", Several),
             ("Whole", Whole),
         ]
     },
@@ -77,6 +81,30 @@ METHODS: dict[str, Entry] = {
         reads=("pair", "ranking", "correction"),
         optional_inputs=("policy",),
     ),
+    "reward/plackett_luce": Entry(
+        "trainers.methods.reward.plackett_luce",
+        "Plackett-Luce reward model",
+        "reward",
+        "reward_model",
+        reads=("ranking", "pair"),
+        optional_inputs=("policy",),
+    ),
+    "reward/ordinal": Entry(
+        "trainers.methods.reward.ordinal",
+        "Ordinal reward model",
+        "reward",
+        "reward_model",
+        reads=("rating",),
+        optional_inputs=("policy",),
+    ),
+    "reward/ensemble": Entry(
+        "trainers.methods.reward.ensemble",
+        "Reward ensemble",
+        "reward",
+        "reward_model",
+        reads=("pair", "ranking", "correction"),
+        optional_inputs=("policy",),
+    ),
     "direct/dpo": Entry(
         "trainers.methods.direct.dpo",
         "DPO: direct preference optimization",
@@ -86,6 +114,49 @@ METHODS: dict[str, Entry] = {
         inputs=("policy",),
         optional_inputs=("reference",),
     ),
+    "direct/ipo": Entry(
+        "trainers.methods.direct.ipo",
+        "IPO: identity preference optimization",
+        "direct",
+        "policy",
+        reads=("pair", "ranking", "correction"),
+        inputs=("policy",),
+        optional_inputs=("reference",),
+    ),
+    "direct/cdpo": Entry(
+        "trainers.methods.direct.cdpo",
+        "cDPO, robust: DPO with a share of wrong labels",
+        "direct",
+        "policy",
+        reads=("pair", "ranking", "correction"),
+        inputs=("policy",),
+        optional_inputs=("reference",),
+    ),
+    "direct/kto": Entry(
+        "trainers.methods.direct.kto",
+        "KTO: Kahneman-Tversky optimization",
+        "direct",
+        "policy",
+        reads=("rating", "pair", "correction"),
+        inputs=("policy",),
+        optional_inputs=("reference",),
+    ),
+    "direct/simpo": Entry(
+        "trainers.methods.direct.simpo",
+        "SimPO: simple preference optimization",
+        "direct",
+        "policy",
+        reads=("pair", "ranking", "correction"),
+        inputs=("policy",),
+    ),
+    "direct/orpo": Entry(
+        "trainers.methods.direct.orpo",
+        "ORPO: odds ratio preference optimization",
+        "direct",
+        "policy",
+        reads=("pair", "ranking", "correction"),
+        inputs=("policy",),
+    ),
     "correction/sft": Entry(
         "trainers.methods.correction.sft",
         "Supervised fine-tuning",
@@ -93,6 +164,24 @@ METHODS: dict[str, Entry] = {
         "policy",
         reads=ANY,
         inputs=("policy",),
+    ),
+    "correction/edits": Entry(
+        "trainers.methods.correction.edits",
+        "Edits as preferences",
+        "correction",
+        "policy",
+        reads=("correction",),
+        inputs=("policy",),
+        optional_inputs=("reference",),
+    ),
+    "correction/edits_masked": Entry(
+        "trainers.methods.correction.edits_masked",
+        "Edits as preferences, changed tokens only",
+        "correction",
+        "policy",
+        reads=("correction",),
+        inputs=("policy",),
+        optional_inputs=("reference",),
     ),
     "online/rloo": Entry(
         "trainers.methods.online.rloo",
@@ -103,6 +192,75 @@ METHODS: dict[str, Entry] = {
         inputs=("policy", "reward_model"),
         optional_inputs=("reference",),
         knobs=("lr", "kl_coef"),
+    ),
+    "search/best_of_n": Entry(
+        "trainers.methods.search.best_of_n",
+        "Best of n",
+        "search",
+        "items",
+        reads=ANY,
+        inputs=("policy", "reward_model"),
+        knobs=(),
+    ),
+    "online/reinforce": Entry(
+        "trainers.methods.online.reinforce",
+        "REINFORCE with a moving-average baseline",
+        "online",
+        "policy",
+        reads=ANY,
+        inputs=("policy", "reward_model"),
+        optional_inputs=("reference",),
+        knobs=("lr", "kl_coef"),
+    ),
+    "online/grpo": Entry(
+        "trainers.methods.online.grpo",
+        "GRPO: group relative policy optimization",
+        "online",
+        "policy",
+        reads=ANY,
+        inputs=("policy", "reward_model"),
+        optional_inputs=("reference",),
+        knobs=("lr", "kl_coef"),
+    ),
+    "online/ppo": Entry(
+        "trainers.methods.online.ppo",
+        "PPO-max: proximal policy optimization",
+        "online",
+        "policy",
+        reads=ANY,
+        inputs=("policy", "reward_model"),
+        optional_inputs=("reference",),
+        knobs=("lr", "kl_coef"),
+    ),
+    "online/p3o": Entry(
+        "trainers.methods.online.p3o",
+        "P3O: pairwise proximal policy optimization",
+        "online",
+        "policy",
+        reads=ANY,
+        inputs=("policy", "reward_model"),
+        optional_inputs=("reference",),
+        knobs=("lr", "kl_coef"),
+    ),
+    "query/disagreement": Entry(
+        "trainers.methods.query.disagreement",
+        "Disputed comparisons",
+        "query",
+        "items",
+        reads=ANY,
+        inputs=("policy", "reward_model"),
+        optional_inputs=("rival",),
+        knobs=(),
+    ),
+    "query/information": Entry(
+        "trainers.methods.query.information",
+        "Most informative comparisons",
+        "query",
+        "items",
+        reads=ANY,
+        inputs=("policy", "reward_model"),
+        optional_inputs=("rival",),
+        knobs=(),
     ),
     "query/random": Entry(
         "trainers.methods.query.random",
@@ -115,6 +273,10 @@ METHODS: dict[str, Entry] = {
         knobs=(),
     ),
 }
+
+
+ALONE = ("query", "search")
+"""Families whose methods train nothing: there are no gradients that several processes could share out."""
 
 
 class ConfigError(ValueError):

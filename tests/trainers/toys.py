@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from trainers import api, checkpoints, journal, nn
+from trainers.nn.ensemble import EnsembleReward
 from trainers.nn.table import SeqTable, TableConfig, TableReward
-from trainers.records import Correction, Demonstration, Pair, Ranking, Record, dumps
+from trainers.records import Correction, Demonstration, Pair, Ranking, Rating, Record, dumps
 from trainers.run import Run, Spec
 
 PROMPTS = tuple(f"prompt {number}" for number in range(12))
@@ -59,6 +60,17 @@ def rankings(count: int = 60) -> list[Record]:
     return found
 
 
+def ratings(count: int = 120) -> list[Record]:
+    """One string each, on a scale of four by how much it is liked, and a thumb by another person."""
+    chance = random.Random(5)
+    found: list[Record] = []
+    for number, answer in enumerate(chance.choices(STRINGS, k=count)):
+        scores = {"liking": 1 + liking(answer), "thumb": 1 + (liking(answer) > 0)}
+        scale = {"liking": 4, "thumb": 2}
+        found.append(Rating(f"rating-{number}", PROMPTS[number % 12], answer, scores, scale))
+    return found
+
+
 def corrections(count: int = 60) -> list[Record]:
     originals = random.Random(2).choices([string for string in STRINGS if "a" not in string], k=count)
     return [
@@ -88,6 +100,18 @@ def reward_model(folder: Path) -> str:
     return str(nn.save(model, folder))
 
 
+def reward_ensemble(folder: Path) -> str:
+    """Three models that like the letter a, and each one other letter besides."""
+    members = []
+    for other in "bcd":
+        member = TableReward(TABLE)
+        values = [float(liking(string) + 2 * string.count(other)) for string in STRINGS]
+        with torch.no_grad():
+            member.values.copy_(torch.tensor([values] * len(PROMPTS)))
+        members.append(member)
+    return str(nn.save(EnsembleReward(members), folder))
+
+
 @dataclass(frozen=True)
 class Toy:
     """A task for a method, and how to see from its log that it was learned."""
@@ -97,6 +121,8 @@ class Toy:
     inputs: dict[str, Callable[[Path], str]] = field(default_factory=dict)
     made: str = "policy"
     """What it leaves behind, in its home."""
+    records: Callable[[], list[Record]] = lambda: [*pairs(), *corrections(), *demonstrations()]
+    """What it learns from."""
 
 
 def first(rows: list[dict[str, float]], name: str) -> float:
@@ -118,6 +144,34 @@ TOYS: dict[str, Toy] = {
         ),
         made="reward_model",
     ),
+    "reward/plackett_luce": Toy(
+        {"backbone": "byte_transformer", "d": 16, "layers": 1, "lr": 1e-2, "epochs": 3, "batch_size": 16},
+        lambda rows: last(rows, "eval_accuracy") > 0.9 and last(rows, "eval_best_first") > 0.9,
+        made="reward_model",
+    ),
+    "reward/ordinal": Toy(
+        {"backbone": "byte_transformer", "d": 16, "layers": 1, "lr": 1e-2, "epochs": 6, "batch_size": 16},
+        lambda rows: (
+            last(rows, "eval_concordance") > 0.9
+            and last(rows, "eval_rating/error") < 0.3
+            and abs(last(rows, "control/shuffled_concordance") - 0.5) < 0.3
+        ),
+        made="reward_model",
+        records=ratings,
+    ),
+    "reward/ensemble": Toy(
+        {
+            "backbone": "byte_transformer",
+            "d": 16,
+            "layers": 1,
+            "lr": 1e-2,
+            "epochs": 3,
+            "batch_size": 32,
+            "members": 3,
+        },
+        lambda rows: last(rows, "eval_accuracy") > 0.9 and 0 < last(rows, "ensemble/std") < 1,
+        made="reward_model",
+    ),
     "direct/dpo": Toy(
         {"lr": 0.2, "beta": 0.5, "epochs": 3, "batch_size": 32},
         lambda rows: (
@@ -127,15 +181,139 @@ TOYS: dict[str, Toy] = {
         ),
         {"policy": policy},
     ),
+    "direct/ipo": Toy(
+        {"lr": 0.2, "beta": 0.2, "epochs": 3, "batch_size": 32},
+        lambda rows: abs(first(rows, "loss") - 6.25) < 1e-9 and last(rows, "rewards/accuracies", 3) > 0.9,
+        {"policy": policy},
+    ),
+    "direct/cdpo": Toy(
+        {"lr": 0.2, "beta": 0.5, "epochs": 3, "batch_size": 32},
+        lambda rows: (
+            first(rows, "loss") > 0.693
+            and last(rows, "loss", 3) < 0.5
+            and last(rows, "rewards/accuracies", 3) > 0.9
+        ),
+        {"policy": policy},
+    ),
+    "direct/kto": Toy(
+        {"lr": 0.2, "beta": 0.5, "epochs": 3, "batch_size": 32},
+        lambda rows: (
+            first(rows, "loss") == 0.5
+            and last(rows, "loss", 3) < 0.35
+            and last(rows, "rewards/margins", 3) > 1
+        ),
+        {"policy": policy},
+    ),
+    "direct/simpo": Toy(
+        {"lr": 0.2, "epochs": 3, "batch_size": 32},
+        lambda rows: (
+            last(rows, "loss", 3) < first(rows, "loss") - 0.5 and last(rows, "rewards/accuracies", 3) > 0.9
+        ),
+        {"policy": policy},
+    ),
+    "direct/orpo": Toy(
+        {"lr": 0.2, "beta": 1.0, "epochs": 3, "batch_size": 32},
+        lambda rows: (
+            last(rows, "nll_loss", 3) < first(rows, "nll_loss") - 0.2
+            and last(rows, "rewards/accuracies", 3) > 0.9
+        ),
+        {"policy": policy},
+    ),
     "correction/sft": Toy(
         {"lr": 0.2, "batch_size": 32},
         lambda rows: last(rows, "loss", 3) < first(rows, "loss") - 0.4,
+        {"policy": policy},
+    ),
+    "correction/edits": Toy(
+        {"lr": 0.2, "beta": 0.5, "epochs": 6, "batch_size": 16},
+        lambda rows: (
+            first(rows, "loss") > 0.693
+            and last(rows, "loss", 3) < 0.5
+            and last(rows, "rewards/accuracies", 3) > 0.9
+        ),
+        {"policy": policy},
+    ),
+    "correction/edits_masked": Toy(
+        {"lr": 0.2, "beta": 0.5, "epochs": 6, "batch_size": 16},
+        lambda rows: (
+            first(rows, "loss") > 0.693
+            and last(rows, "loss", 3) < 0.5
+            and last(rows, "rewards/accuracies", 3) > 0.9
+        ),
         {"policy": policy},
     ),
     "online/rloo": Toy(
         {"lr": 0.2, "steps": 60, "kl_coef": 0.02, "max_new_tokens": 3, "watch": 2},
         lambda rows: last(rows, "objective/scores", 5) > first(rows, "objective/scores") + 1,
         {"policy": policy, "reward_model": reward_model},
+    ),
+    "search/best_of_n": Toy(
+        {"count": 40, "n": 4, "max_new_tokens": 3, "batch_size": 4},
+        lambda rows: last(rows, "search/best_score", 5) > last(rows, "search/score", 5) + 0.5,
+        {"policy": policy, "reward_model": reward_model},
+        made="items.jsonl",
+    ),
+    # Buffers of three or six steps: a checkpoint every four falls inside them.
+    "online/reinforce": Toy(
+        {"lr": 0.2, "steps": 40, "k": 3, "kl_coef": 0.02, "max_new_tokens": 3, "watch": 2},
+        lambda rows: last(rows, "objective/scores", 5) > first(rows, "objective/scores") + 0.8,
+        {"policy": policy, "reward_model": reward_model},
+    ),
+    "online/grpo": Toy(
+        {
+            "lr": 0.3,
+            "steps": 60,
+            "epochs": 3,
+            "minibatches": 2,
+            "k": 8,
+            "clip_low": 0.5,
+            "clip_high": 1.0,
+            "kl_coef": 0.02,
+            "max_new_tokens": 3,
+            "watch": 2,
+        },
+        lambda rows: last(rows, "objective/scores", 3) > first(rows, "objective/scores") + 0.8,
+        {"policy": policy, "reward_model": reward_model},
+    ),  # fmt: skip
+    "online/ppo": Toy(
+        {
+            "lr": 0.2,
+            "steps": 40,
+            "k": 3,
+            "epochs": 3,
+            "critic_warmup": 1,
+            "critic_lr": 0.1,
+            "kl_coef": 0.02,
+            "max_new_tokens": 3,
+            "watch": 2,
+        },
+        lambda rows: last(rows, "objective/scores", 3) > first(rows, "objective/scores") + 0.8,
+        {"policy": policy, "reward_model": reward_model},
+    ),  # fmt: skip
+    "online/p3o": Toy(
+        {
+            "lr": 0.3,
+            "steps": 48,
+            "epochs": 3,
+            "clip_ratio": 0.3,
+            "kl_coef": 0.02,
+            "max_new_tokens": 3,
+            "watch": 2,
+        },
+        lambda rows: last(rows, "objective/scores", 3) > first(rows, "objective/scores") + 0.5,
+        {"policy": policy, "reward_model": reward_model},
+    ),
+    "query/disagreement": Toy(
+        {"count": 40, "max_new_tokens": 3, "batch_size": 4},
+        lambda rows: last(rows, "query/items") == 40 and last(rows, "query/worth") > 0.1,
+        {"policy": policy, "reward_model": reward_ensemble},
+        made="items.jsonl",
+    ),
+    "query/information": Toy(
+        {"count": 40, "max_new_tokens": 3, "batch_size": 4},
+        lambda rows: last(rows, "query/items") == 40 and last(rows, "query/worth") > 0.2,
+        {"policy": policy, "reward_model": reward_ensemble},
+        made="items.jsonl",
     ),
     "query/random": Toy(
         {"count": 40, "max_new_tokens": 3, "batch_size": 4},
@@ -151,7 +329,7 @@ def toy_spec(method: str, folder: Path, name: str = "run", **changes: Any) -> Sp
     toy = TOYS[method]
     inputs = {role: make(folder / role) for role, make in toy.inputs.items()}
     config = {**toy.config, **changes.pop("config", {})}
-    records = changes.pop("records", [*pairs(), *corrections(), *demonstrations()])
+    records = changes.pop("records", None) or toy.records()
     where = snapshot(folder / "snapshot", records)
     return Spec(
         method, folder / name, config, inputs=inputs, snapshot=where, **{"checkpoint_every": 4, **changes}
