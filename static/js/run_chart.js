@@ -146,6 +146,7 @@ export class RunChart extends HTMLElement {
   }
 
   connectedCallback() {
+    this.classList.add("chart-card");
     if (!this.childElementCount) this.#build();
     this.#listen();
     this.#wearOptions();

@@ -2,8 +2,11 @@
 // keeps it true: the header and its notices, the vital signs, the charts, and the parts that are HTML
 // (samples, console, events, lineage, report), which are fetched again when they have changed.
 
-import { Board } from "./run_chart.js";
+import { KL, SCORE } from "./curves.js";
 import { diff } from "./diff.js";
+import "./report_chart.js";
+import { Board } from "./run_chart.js";
+import "./run_frontier.js";
 import { say, sayClock, sayCount, saySeconds, sparkline, trend } from "./run_lines.js";
 import { arrange } from "./run_panels.js";
 import { RunStream } from "./run_stream.js";
@@ -279,6 +282,7 @@ export class RunPage extends HTMLElement {
       section.querySelector(".title").textContent = own ? `The charts of ${this.facts.method}` : title;
       section.querySelector(".count").textContent = panels.length;
       const charts = panels.map((panel) => this.#chart({ ...panel, pinned: pinned.includes(panel.key) }));
+      if (own && this.series.has(KL) && this.series.has(SCORE)) charts.unshift(this.#frontier());
       const grid = section.querySelector(".charts");
       charts.forEach((chart, i) => {
         if (grid.children[i] !== chart) grid.insertBefore(chart, grid.children[i] ?? null);
@@ -314,13 +318,23 @@ export class RunPage extends HTMLElement {
     return chart;
   }
 
+  // Of a run that learns from its own samples: what its distance from the reference has bought.
+  #frontier() {
+    if (!this.charts.has("frontier")) {
+      const points = (name) => this.history.points.get(this.series.get(name)?.id);
+      const chart = document.createElement("run-frontier").prepare({ run: this.run, points, turns: this.turns });
+      this.charts.set("frontier", chart);
+    }
+    return this.charts.get("frontier");
+  }
+
   #filterCharts() {
     const asked = this.querySelector("#chart-filter").value.trim().toLowerCase();
     this.filtering = asked !== "";
     const folds = remembered("kibitz:folds", {});
     for (const section of this.querySelectorAll("details.chart-section")) {
       let shown = 0;
-      for (const chart of section.querySelectorAll("run-chart")) {
+      for (const chart of section.querySelectorAll(".chart-card")) {
         chart.hidden = this.filtering && !`${chart.panel.title} ${chart.lines.map(({ name }) => name).join(" ")}`.toLowerCase().includes(asked);
         if (!chart.hidden) shown += 1;
       }

@@ -233,3 +233,76 @@ def test_without_script_the_page_has_its_numbers_and_its_buttons(browser, site, 
     expect(page.locator("[data-show=status]")).to_have_text("stopping")
     assert Command.objects.get().kind == "stop"
     plain.close()
+
+
+class Online:
+    """A run that learns from its own samples: at step n a KL of n / 10, a score of n, a gold score that turns at 40."""
+
+    def __init__(self, study) -> None:
+        self.run = held_run(study)
+        self.run.method = "online/rloo"
+        self.run.save(update_fields=["method"])
+        self.carrier = Carrier(self.run, 1)
+
+    def log(self, rows: int) -> int:
+        first = self.carrier.last_seq + 1
+        step = np.arange(first, first + rows, dtype=float)
+        columns = np.stack([step / 10, step, np.minimum(step, 80 - step)])
+        names = ("objective/kl", "objective/scores", "objective/gold")
+        self.carrier.carry([Chunk(first, first + rows - 1, names, step, 1.7e9 + step, columns)])
+        return self.carrier.last_seq
+
+
+def test_reward_is_plotted_against_kl_and_its_root_as_points_arrive(page, ada, sign_in):
+    sign_in(ada)
+    source = Online(study_of(owner=ada))
+    source.log(30)
+    visit(page, source.run)
+    complete(page, 30)
+    frontier = page.locator("#chart-frontier")
+    expect(frontier.locator(".main-svg").first).to_be_visible(timeout=30_000)
+    dots = "(n) => document.querySelector('#chart-frontier .canvas').data[n]"
+    score = page.evaluate(dots, 0)
+    assert score["x"] == pytest.approx([(n / 10) ** 0.5 for n in range(1, 31)])
+    assert score["y"] == list(range(1, 31))
+
+    complete(page, source.log(40))
+    page.wait_for_function("() => document.querySelector('#chart-frontier .canvas').data[0].x.length === 70")
+    frontier.get_by_role("button", name="KL", exact=True).click()
+    page.wait_for_function(
+        "() => document.querySelector('#chart-frontier .canvas').layout.xaxis.title.text.startsWith('KL')"
+    )
+    gold = page.evaluate(dots, 2)
+    assert gold["x"] == pytest.approx([n / 10 for n in range(1, 71)])
+    assert gold["y"][39] == 40 and gold["y"][-1] == 10
+    expect(frontier.locator(".plot")).to_have_attribute("aria-label", re.compile("gold score from 1 to 10"))
+
+    frontier.locator(".menu summary").click()
+    frontier.get_by_role("button", name="Show as a table").click()
+    cells = frontier.locator("tbody tr").first.locator("td")
+    assert [cells.nth(n).inner_text() for n in range(5)] == ["70", "7", "2.646", "70", "10"]
+
+
+def test_a_reports_curves_are_drawn_and_their_numbers_are_a_table(page, source):
+    line = {
+        "x": [20, 40, 80],
+        "y": [0.55, 0.6, 0.65],
+        "x_label": "Labels learned from",
+        "y_label": "Accuracy",
+    }
+    curves = {
+        "learning": {**line, "label": "Measured", "low": [0.5, 0.55, 0.6], "high": [0.6, 0.65, 0.7]},
+        "learning_fit": {**line, "label": "Law"},
+    }
+    source.say(type="report", report={"readings": {}, "curves": curves, "text": "More labels help."})
+    source.log(3)
+    visit(page, source.run)
+    chart = page.locator("report-chart")
+    expect(chart.locator(".main-svg").first).to_be_visible(timeout=30_000)
+    drawn = page.evaluate(
+        "document.querySelector('report-chart .canvas').data.map((one) => [one.name, one.mode, one.x])"
+    )
+    assert drawn == [["Measured", "lines+markers", [20, 40, 80]], ["Law", "lines", [20, 40, 80]]]
+    expect(chart).to_have_attribute("aria-label", re.compile("Measured: 0.55 at 20, 0.65 at 80"))
+    page.locator(".report-figure summary").click()
+    expect(page.locator(".report-figure tbody tr").nth(2)).to_contain_text("0.6 to 0.7")

@@ -10,6 +10,7 @@ from annotation.services import add_items, change_study
 from tests.annotation import studies
 from trainers.nn import digest, save
 from trainers.nn.byte_transformer import ByteTransformerConfig
+from trainers.nn.ensemble import EnsembleReward
 from trainers.nn.reward import ByteReward
 from webapp.runs import ranking
 from webapp.runs.models import Artifact
@@ -29,6 +30,23 @@ def reward_model(study, seed: int) -> Artifact:
         path=str(path.relative_to(settings.KIBITZ_HOME)),
         digest=digest(path),
         size=1,
+    )
+
+
+def ensemble(study, seeds: tuple[int, ...]) -> Artifact:
+    """One model of several members with chance weights."""
+    path = settings.MODELS / "ensemble"
+    path.parent.mkdir(exist_ok=True)
+    shape = ByteTransformerConfig(d=16, layers=1, heads=2)
+    save(EnsembleReward([ByteReward(shape, seed=seed) for seed in seeds]), path)
+    return Artifact.objects.create(
+        study=study,
+        kind=Artifact.Kind.REWARD_MODEL,
+        name=path.name,
+        path=str(path.relative_to(settings.KIBITZ_HOME)),
+        digest=digest(path),
+        size=1,
+        meta={"members": len(seeds)},
     )
 
 
@@ -73,6 +91,17 @@ def test_disputed_puts_first_what_models_differ_about_and_last_what_none_can_tel
     assert sorted(next_prompts(study, 12)[-3:]) == [0, 4, 8]
 
 
+@pytest.mark.parametrize("policy", [Policy.DISPUTED, Policy.UNCERTAIN])
+def test_one_ensemble_is_asked_for_what_its_members_dispute_or_find_even(study, policy):
+    reward_model(study, seed=9)
+    made = ensemble(study, seeds=(1, 2, 3))
+    change_study(study=study, policy=policy)
+    assert ranking.models_for(study) == [made], "an older single model is no member of it"
+    assert ranking.rank(study.pk) > 0
+    found = next_prompts(study, 12)
+    assert sorted(found[-3:] if policy == Policy.DISPUTED else found[:3]) == [0, 4, 8]
+
+
 def test_a_study_of_another_policy_keeps_its_order(study):
     reward_model(study, seed=1)
     assert ranking.rank(study.pk) == 0
@@ -100,6 +129,8 @@ def test_the_order_is_renewed_for_a_newer_model_and_for_enough_answers(study, mo
 def test_the_worth_of_an_answer_follows_its_formula():
     assert ranking.uncertainty([[1.0, 1.0]]) == 1.0
     assert ranking.uncertainty([[0.0, 50.0]]) == pytest.approx(0.0, abs=1e-12)
+    # Two that are certain of opposite things are together as unsure as can be.
+    assert ranking.uncertainty([[0.0, 50.0], [50.0, 0.0]]) == pytest.approx(1.0)
     # Odds of 3 : 1 and 1 : 3 are P = 0.75 and 0.25: their variance is 1/16.
     three_to_one = 1.0986122886681098
     assert ranking.disagreement([[three_to_one, 0.0], [0.0, three_to_one]]) == pytest.approx(1 / 16)

@@ -312,6 +312,66 @@ def test_what_was_before_and_after_is_one_row_with_its_difference():
     assert not reports.shown({})["any"]
 
 
+def test_a_report_is_shown_in_the_order_it_was_said_in_and_broken_down_behind_a_fold(client, study):
+    run = held_run(study)
+    groups = ("annotator/zoe", "annotator/al", "length/longer")
+    readings = {"accuracy": READINGS["accuracy"]} | {
+        f"accuracy/{group}": {**READINGS["accuracy"], "label": f"Right, {group}"} for group in groups
+    }
+    Carrier(run, run.attempt).carry([{"type": "report", "report": {"readings": readings}}])
+    run.refresh_from_db()
+    scale = reports.shown(run.report)["scale"]
+    assert [one["key"] for one in scale["intervals"]] == ["accuracy"]
+    assert [(group["title"], [one["label"] for one in group["intervals"]]) for group in scale["groups"]] == [
+        ("annotator", ["Right, annotator/zoe", "Right, annotator/al"]),
+        ("length", ["Right, length/longer"]),
+    ]
+    assert "Broken down by annotator, length" in text_of(client.get(f"/runs/{run.pk}/"))
+
+
+def test_curves_over_the_same_axes_share_a_chart_with_a_table_and_a_sentence():
+    axes = {"x_label": "Labels learned from", "y_label": "Accuracy"}
+    measured = {
+        "x": [20, 40],
+        "y": [0.5, 0.6],
+        "low": [0.4, 0.5],
+        "high": [0.6, 0.7],
+        "label": "Measured",
+        **axes,
+    }
+    frontier = {
+        "x": [0.0, 1.5], "y": [1.0, 2.0], "gold": [3.0, 2.5], "label": "Frontier", "x_label": "√KL", "y_label": "Score",
+    }  # fmt: skip
+    report = {
+        "curves": {
+            "learning": measured,
+            "learning_fit": {"x": [20, 40, 80], "y": [0.5, 0.6, 0.65], "label": "Law", **axes},
+            "frontier": frontier,
+            "nothing": {"x": [], "y": [], "label": "Nothing"},
+        }
+    }
+    learning, reward = reports.shown(report)["charts"]
+    assert learning["title"] == "Accuracy against labels learned from"
+    assert [(one["label"], one["fit"]) for one in learning["data"]["curves"]] == [
+        ("Measured", False),
+        ("Law", True),
+    ]
+    assert learning["data"]["log"] and not learning["data"]["diagonal"]
+    assert learning["table"][0]["rows"] == [(20, 0.5, 0.4, 0.6, None), (40, 0.6, 0.5, 0.7, None)]
+    assert learning["alternative"] == "Measured: 0.5 at 20, 0.6 at 40. Law: 0.5 at 20, 0.65 at 80."
+    assert [one["label"] for one in reward["data"]["curves"]] == ["Score", "Gold score"]
+    assert reward["data"]["curves"][1]["y"] == [3.0, 2.5]
+
+
+def test_a_curve_without_numbers_for_a_point_says_so_and_what_a_label_holds_is_no_markup(client, study):
+    run = held_run(study)
+    curve = {"x": [1, 2], "y": [None, 0.5], "label": "</script><script>alert(1)</script>"}
+    Carrier(run, run.attempt).carry([{"type": "report", "report": {"curves": {"odd": curve}}}])
+    page = client.get(f"/runs/{run.pk}/").content.decode()
+    assert "<script>alert" not in page and "\\u003Cscript" in page
+    assert "– at 1, 0.5 at 2" in page
+
+
 def test_the_page_shows_the_report_with_its_interval_and_its_words(client, study):
     run = held_run(study)
     Run.objects.filter(pk=run.pk).update(report={"readings": READINGS, "text": "Right on 72 %."})
@@ -319,81 +379,6 @@ def test_the_page_shows_the_report_with_its_interval_and_its_words(client, study
     assert "Right on 72 %." in page
     assert "0.66 to 0.78, n = 268" in page
     assert "Dashed: chance, 0.5." in page
-
-
-# Starting a run.
-
-
-def test_methods_that_cannot_run_say_what_they_lack(client, study, settings):
-    address = f"/studies/{study.pk}/runs/new/"
-    assert text_of(client.get(address)).count("Needs a snapshot: freeze the study&#x27;s labels first.") == 5
-    frozen(study, demonstration=3)
-    page = text_of(client.get(address))
-    assert page.count("Learns from pair or ranking or correction records; this snapshot holds none.") == 2
-    assert "Needs a policy; this study has none yet." in page
-    assert "Needs a policy and a reward model; this study has none yet." in page
-    assert 'name="start"' not in page
-    model(study, "policy", "demo policy", settings)
-    page = text_of(client.get(address))
-    assert "Needs a policy;" not in page and 'name="start"' in page
-
-
-def test_a_run_is_started_with_what_the_form_says_and_defaults_for_the_rest(client, study, settings):
-    snapshot = frozen(study)
-    policy = model(study, "policy", "demo policy", settings)
-    address = f"/studies/{study.pk}/runs/new/?method=direct/dpo"
-    page = text_of(client.get(address))
-    assert 'name="config_beta"' in page and f'<option value="{policy.pk}" selected>' in page
-
-    values = {"method": "direct/dpo", "snapshot": snapshot.pk, "seed": 3, "name": "careful", "start": ""}
-    sent = client.post(address, {**values, "input_policy": policy.pk, "config_lr": "2e-6", "config_beta": ""})
-    run = Run.objects.get()
-    assert sent.url == f"/runs/{run.pk}/"
-    assert (run.method, run.seed, run.name, run.snapshot) == ("direct/dpo", 3, "careful", snapshot)
-    assert run.config["lr"] == 2e-6
-    assert run.config["beta"] == 0.1
-    assert {one.role: one.artifact for one in run.inputs.all()} == {"policy": policy}
-    assert run.created_by == study.created_by
-
-    again = text_of(client.get(f"/studies/{study.pk}/runs/new/?like={run.pk}"))
-    assert f"Run {run.pk} again, with changes" in again
-    assert 'value="2e-06"' in again and 'value="careful"' in again
-
-
-def test_a_wrong_setting_is_said_beside_its_field_in_the_methods_words(client, study, settings):
-    snapshot = frozen(study)
-    policy = model(study, "policy", "demo policy", settings)
-    response = client.post(
-        f"/studies/{study.pk}/runs/new/",
-        {"method": "direct/dpo", "snapshot": snapshot.pk, "seed": 0, "start": "", "input_policy": policy.pk,
-         "config_lr": "fast", "config_beta": "-1"},
-    )  # fmt: skip
-    assert response.status_code == 422
-    errors = response.context["form"].errors
-    assert errors == {
-        "config_lr": ["'lr' is 'fast'. Expected a number above 0."],
-        "config_beta": ["'beta' is '-1'. Expected a number above 0."],
-    }
-    page = text_of(response)
-    assert 'value="fast"' in page
-    assert page.index("config_lr") < page.index("Expected a number above 0.") < page.index("config_epochs")
-    assert not Run.objects.exists()
-
-
-def test_a_model_of_another_study_cannot_be_chosen(client, study, settings):
-    snapshot = frozen(study)
-    model(study, "policy", "demo policy", settings)
-    other = model(study_of(), "policy", "their policy", settings)
-    values = {
-        "method": "direct/dpo",
-        "snapshot": snapshot.pk,
-        "seed": 0,
-        "start": "",
-        "input_policy": other.pk,
-    }
-    response = client.post(f"/studies/{study.pk}/runs/new/", values)
-    assert response.status_code == 422
-    assert list(response.context["form"].errors) == ["input_policy"]
 
 
 # The loop.

@@ -38,7 +38,7 @@ def test_a_journal_carried_twice_leaves_what_one_carrying_left():
 
     assert picture(run) == once
     assert rows_of(kept(run)) == [(n, float(n)) for n in range(1, 21)]
-    assert once["run"] == (20, 20, 30, {"readings": {"accuracy": 0.7}})
+    assert once["run"] == (20, 20, 30, {"readings": {"accuracy": 0.7}, "order": {"readings": ["accuracy"]}})
     assert once["series"] == [("loss", 20.0, 20.0, 1.0, 20.0, 20), ("accuracy", 20.0, 20.1, 1.1, 20.1, 20)]
     artifact = Artifact.objects.get(run=run)
     assert artifact.study == run.study

@@ -60,7 +60,12 @@ class RunIn(Schema):
     seed: int = 0
     name: str = ""
     gold: str = ""
-    queue: str = "cpu"
+    queue: str = Field("cpu", description="cpu, gpu, or a queue of your own workers.")
+    threads: int | None = Field(
+        None, description="Of the processor; left out, the worker's share for each run."
+    )
+    processes: int = Field(1, description="That train together on the worker's machine.")
+    sharding: str = Field("none", description="Of several processes: ddp or fsdp.")
 
 
 class RunOut(Schema):
@@ -251,6 +256,7 @@ def start(request: HttpRequest, asked: RunIn):
     run = services.start_run(
         study=study, snapshot=snapshot, method=asked.method, config=asked.config, seed=asked.seed, name=asked.name,
         gold=asked.gold, queue=asked.queue, by=request.user,
+        threads=asked.threads, processes=asked.processes, sharding=asked.sharding,
         inputs={role: artifact_for(request.user, pk) for role, pk in asked.inputs.items()},
     )  # fmt: skip
     return Reply(201, _detail(run))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pkgutil
+from collections import Counter
 from typing import Any
 
 from django import forms
+from django.conf import settings
 
 from annotation.errors import Invalid
 from annotation.models import Snapshot
 from trainers import envs, registry
-from webapp.runs.models import Artifact, Loop, Run
+from webapp.runs.models import DEFAULT_QUEUE, Artifact, Loop, Run, Worker
 from webapp.runs.services import KIND_OF_ROLE
 
 ROLES = {
@@ -24,7 +26,17 @@ ROLES = {
         "Rival policy",
         "Writes the other answer of each comparison. Left out: the same policy writes both.",
     ),
+    "value": (
+        "Value model",
+        "Foretells the reward of what is being written. Left out: it begins from nothing.",
+    ),
 }
+# Settings that mean the same in every method and are seldom touched: they wait behind a fold.
+USUAL = {
+    "micro_batch", "warmup", "weight_decay", "clip", "held_out", "eval_every", "watch", "watch_every", "sample_every",
+}  # fmt: skip
+SHOWN = 7
+"""Settings of a method's own that are shown at once: what can change while it runs, and what its Config names first."""
 
 
 class RunForm(forms.Form):
@@ -40,11 +52,37 @@ class RunForm(forms.Form):
         required=False, label="Gold rule", help_text="Plotted beside what is learned; never trained on."
     )
 
+    queue = forms.ChoiceField(
+        label="Device", help_text="What it is trained on: it waits for a worker with one."
+    )
+    threads = forms.IntegerField(
+        required=False,
+        label="Threads",
+        help_text="Of the processor. Left out: the worker's own share for each run.",
+    )
+    processes = forms.IntegerField(
+        required=False,
+        label="Processes",
+        help_text="That train together on the worker's machine. Left out: one.",
+    )
+    sharding = forms.ChoiceField(
+        required=False,
+        label="Sharding",
+        choices=[
+            ("none", "none: one process"),
+            ("ddp", "ddp: each process holds the whole model"),
+            ("fsdp", "fsdp: the model is divided among them"),
+        ],
+        help_text="How several processes hold the model.",
+    )
+
     def __init__(self, *args, study, method: str, snapshot: Snapshot | None, **kwargs):
         super().__init__(*args, **kwargs)
         self.study, self.method, self.snapshot = study, method, snapshot
         self.entry = registry.entry(method)
         rules = [module.name for module in pkgutil.iter_modules(envs.__path__)]
+        self.fields["queue"].choices = devices()
+        self.fields["queue"].initial = DEFAULT_QUEUE
         self.fields["gold"].choices = [("", "none"), *((rule, rule) for rule in rules)]
         for role in (*self.entry.inputs, *self.entry.optional_inputs):
             self.fields[f"input_{role}"] = self._input(role)
@@ -63,8 +101,46 @@ class RunForm(forms.Form):
     def inputs(self):
         return [self[name] for name in self.fields if name.startswith("input_")]
 
-    def settings(self):
-        return [self[name] for name in self.fields if name.startswith("config_")]
+    def settings(self) -> list[dict[str, Any]]:
+        """The settings in groups, what matters most first. A folded group opens where something in it is not usual."""
+        known = {setting.name: setting for setting in registry.fields(self.method)}
+        own = [name for name in known if name not in USUAL]
+        first = [name for name in own if name in self.entry.knobs]
+        first = [name for name in own if name in first or name in own[: SHOWN - len(first)]]
+        groups = [
+            ("", first),
+            (f"More of {self.entry.title.partition(':')[0]}", [name for name in own if name not in first]),
+            ("Optimiser, memory and measuring", [name for name in known if name in USUAL]),
+        ]
+        return [
+            {
+                "title": title,
+                "rows": [{"field": self[f"config_{name}"], "setting": known[name]} for name in names],
+                "open": any(self._unusual(known[name]) for name in names),
+            }
+            for title, names in groups
+            if names
+        ]
+
+    def _unusual(self, setting: registry.Field) -> bool:
+        """Whether a setting is wrong, or not what it is by default."""
+        name = f"config_{setting.name}"
+        return name in self.errors or self.initial.get(name, setting.default) != setting.default
+
+    def about_run(self):
+        return [self[name] for name in ("name", "seed", "gold")]
+
+    def machine(self) -> dict[str, Any]:
+        """Where the run is to be trained, folded while everything is as usual."""
+        usual = {"queue": DEFAULT_QUEUE, "threads": None, "processes": 1, "sharding": "none"}
+        unusual = any(
+            name in self.errors or self.initial.get(name, usual[name]) != usual[name] for name in usual
+        )
+        return {"fields": [self[name] for name in usual], "open": unusual}
+
+    def wrong(self):
+        """The fields that were refused, for the summary above them."""
+        return [self[name] for name in self.errors if name in self.fields]
 
     def asked(self) -> dict[str, Any]:
         """What start_run is to be called with."""
@@ -76,6 +152,10 @@ class RunForm(forms.Form):
             "name": given["name"],
             "seed": given["seed"],
             "gold": given["gold"],
+            "queue": given["queue"],
+            "threads": given["threads"],
+            "processes": given["processes"] or 1,
+            "sharding": given["sharding"] or "none",
             "config": {
                 setting.name: given[f"config_{setting.name}"] for setting in registry.fields(self.method)
             },
@@ -98,15 +178,38 @@ class RunForm(forms.Form):
             "name": run.name,
             "seed": run.seed,
             "gold": run.gold,
+            "queue": run.queue,
+            **{name: run.provenance[name] for name in ("processes", "sharding") if name in run.provenance},
             **{f"config_{name}": value for name, value in run.config.items()},
             **{f"input_{one.role}": one.artifact_id for one in run.inputs.all()},
         }
 
 
+def devices() -> list[tuple[str, str]]:
+    """The queues of runs: those every installation knows, and what live workers take besides; with who is there."""
+    alive = Counter(queue for worker in Worker.objects.alive() for queue in worker.queues)
+    known = {"cpu": "CPU", "gpu": "GPU (CUDA)"}
+    names = [*known, *sorted(set(alive) - set(known) - {settings.CELERY_TASK_DEFAULT_QUEUE})]
+
+    def there(count: int) -> str:
+        if not count:
+            return "no worker is alive, it would wait"
+        return "one worker is alive" if count == 1 else f"{count} workers are alive"
+
+    return [(name, f"{known.get(name, name)}: {there(alive[name])}") for name in names]
+
+
 class ModelField(forms.ModelChoiceField):
     def label_from_instance(self, artifact: Artifact) -> str:
-        made = f"run {artifact.run_id}, step {artifact.step:,}" if artifact.run_id else "brought in"
-        return f"{artifact.name} ({made}, {artifact.digest[:8]})"
+        said = [f"run {artifact.run_id}, step {artifact.step:,}" if artifact.run_id else "brought in"]
+        if artifact.run_id and artifact.run.name:
+            said.append(artifact.run.name)
+        accuracy = artifact.meta.get("accuracy")
+        if isinstance(accuracy, dict):
+            accuracy = accuracy.get("value")
+        if isinstance(accuracy, int | float):
+            said.append(f"right on {accuracy:.0%}")
+        return f"{artifact.name} ({', '.join([*said, artifact.digest[:8]])})"
 
 
 def models_of(study, kind: str):
@@ -115,22 +218,35 @@ def models_of(study, kind: str):
 
 
 def _field_of(method: str, setting: registry.Field) -> forms.Field:
-    """The form field of one line of a Config. Ranges are checked by read_config, which words the errors."""
+    """The form field of one line of a Config. What it takes is checked by read_config, which words the errors."""
     common = {"label": setting.name, "help_text": setting.doc, "initial": setting.default, "required": False}
-    if setting.type == "choice":
-        return forms.ChoiceField(choices=[(choice, choice) for choice in setting.choices], **common)
     if setting.type == "bool":
         return forms.BooleanField(**common)
-    if setting.type == "str":
-        return forms.CharField(**common)
-    number = forms.TextInput(
-        attrs={"inputmode": "numeric" if setting.type == "int" else "decimal", "class": "number"}
-    )
-    return NumberField(method, setting, widget=number, **common)
+    if setting.type == "choice":
+        widget: forms.Widget = forms.Select(choices=[(choice, choice) for choice in setting.choices])
+    elif setting.type == "str":
+        widget = forms.TextInput()
+    else:
+        told = {
+            "low": setting.low,
+            "high": setting.high,
+            "above": 1 if setting.above else None,
+            "whole": 1 if setting.type == "int" else None,
+        }
+        widget = forms.TextInput(
+            attrs={
+                "inputmode": "numeric" if setting.type == "int" else "decimal",
+                "class": "number",
+                "autocomplete": "off",
+                "data-number": setting.name,
+                **{f"data-{name}": f"{value:g}" for name, value in told.items() if value is not None},
+            }
+        )
+    return SettingField(method, setting, widget=widget, **common)
 
 
-class NumberField(forms.Field):
-    """A number as written: 3e-4 stays so. Empty means the default; what cannot be is said in the method's words."""
+class SettingField(forms.Field):
+    """A setting as written: 3e-4 stays so. Empty means the default; what cannot be is said in the method's words."""
 
     def __init__(self, method: str, setting: registry.Field, **kwargs):
         super().__init__(**kwargs)
@@ -140,7 +256,7 @@ class NumberField(forms.Field):
         return f"{value:g}" if isinstance(value, float) else value
 
     def clean(self, value):
-        if value in self.empty_values:
+        if value in self.empty_values and self.setting.type != "str":
             return self.setting.default
         try:
             return registry.read_config(self.method, {self.setting.name: value.strip()})[self.setting.name]

@@ -114,7 +114,10 @@ class Carrier:
             elif entry["type"] == "start":
                 self.total = entry["total"]
             elif entry["type"] == "report":
-                self.report = {**self.report, **clean(entry["report"])}
+                found = clean(entry["report"])
+                # PostgreSQL's JSON forgets in which order things were said.
+                order = {name: list(found[name]) for name in ("readings", "curves") if name in found}
+                self.report = {**self.report, **found, "order": order}
             elif entry["type"] == "state":
                 status["status"] = Status.PAUSED if entry["state"] == "paused" else Status.RUNNING
             elif entry["type"] == "finished":

@@ -1,7 +1,8 @@
 """Reward models look at what is still open, and bring forward what a person's answer would tell most about.
 
-`uncertain`: the newest reward model gives the two answers nearly even odds. `disputed`: the newest reward models differ
-most about those odds (the variance of P over an ensemble; Christiano et al. 2017, arXiv:1706.03741, section 2.2.4).
+`uncertain`: the newest reward model gives the two answers nearly even odds. `disputed`: the members of an ensemble, or
+else the newest reward models, differ most about those odds (the variance of P over an ensemble; Christiano et al. 2017,
+arXiv:1706.03741, section 2.2.4).
 Done again while people label: when there is a newer model, when enough has been answered, or after a while. The models
 run in a child process, `python -m trainers score`.
 """
@@ -72,9 +73,13 @@ def _send_if_due(study: Study) -> int:
 
 
 def models_for(study: Study) -> list[Artifact]:
-    """The reward models that look: the newest, or the newest few where their differences count."""
+    """The reward models that look: the newest, or the newest few where their differences count.
+
+    An ensemble brings its differences along: where the newest is one, it looks alone.
+    """
     found = Artifact.objects.filter(study=study, kind=Artifact.Kind.REWARD_MODEL).order_by("-pk")
-    return list(found[: MEMBERS if study.policy == Policy.DISPUTED else 1])
+    newest = list(found[: MEMBERS if study.policy == Policy.DISPUTED else 1])
+    return newest[:1] if newest and newest[0].meta.get("members") else newest
 
 
 @shared_task(name="runs.rank")
@@ -113,12 +118,13 @@ def worth_of(study: Study, models: list[Artifact]) -> dict[int, float]:
         {"id": task.pk, **task.item.context, "answers": [texts[pk] for pk in task.candidates]}
         for task in tasks
     ]
-    value = disagreement if study.policy == Policy.DISPUTED and len(models) > 1 else uncertainty
-    return {row["id"]: value(row["scores"]) for row in scores_of(models, rows)}
+    found = {row["id"]: row["scores"] for row in scores_of(models, rows)}
+    differ = study.policy == Policy.DISPUTED and all(len(scores) > 1 for scores in found.values())
+    return {pk: (disagreement if differ else uncertainty)(scores) for pk, scores in found.items()}
 
 
 def scores_of(models: list[Artifact], rows: list[dict]) -> list[dict]:
-    """Every model's score of every answer, from a child process that ends when it is done."""
+    """Every model's score of every answer, an ensemble's members each for itself, from a child process."""
     if not rows:
         return []
     environment = {key: value for key, value in os.environ.items() if key not in NOT_FOR_CHILDREN}
@@ -143,8 +149,8 @@ def odds(scores: list[float]) -> list[float]:
 
 
 def uncertainty(scores: list[list[float]]) -> float:
-    """How near to even the odds are by the first model: 1 for even, 0 for certain; the mean over every two answers."""
-    return fmean(1 - 2 * abs(p - 0.5) for p in odds(scores[0]))
+    """How near to even the mean of the models' odds is: 1 for even, 0 for certain; the mean over every two answers."""
+    return fmean(1 - 2 * abs(fmean(by_model) - 0.5) for by_model in zip(*map(odds, scores), strict=True))
 
 
 def disagreement(scores: list[list[float]]) -> float:

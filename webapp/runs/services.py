@@ -44,8 +44,12 @@ KIND_OF_ROLE = {
     "policy": Artifact.Kind.POLICY,
     "reference": Artifact.Kind.POLICY,
     "rival": Artifact.Kind.POLICY,
+    "value": Artifact.Kind.POLICY,
     "reward_model": Artifact.Kind.REWARD_MODEL,
 }
+# How the processes of one run share a model.
+SHARDINGS = ("none", "ddp", "fsdp")
+MOST_THREADS, MOST_PROCESSES = 256, 64
 # A run still queued this long while a worker has a free place was not heard of: its message is lost.
 LOST_AFTER = timedelta(seconds=5)
 # The advisory lock under which one worker at a time sweeps; any number, so long as it is this one.
@@ -64,10 +68,17 @@ def start_run(
     name: str = "",
     gold: str = "",
     queue: str = DEFAULT_QUEUE,
+    threads: int | None = None,
+    processes: int = 1,
+    sharding: str = "none",
     trigger: str = "person",
     round: int | None = None,
 ) -> Run:
-    """Asks for a run: a row first, a message to the workers once it is committed."""
+    """Asks for a run: a row first, a message to the workers once it is committed.
+
+    `threads` None: as many as the worker has for each of its runs. Of several `processes`, `sharding` says whether each
+    holds the whole model ("ddp") or a part of it ("fsdp").
+    """
     inputs = dict(inputs or {})
     try:
         entry = registry.entry(method)
@@ -82,6 +93,7 @@ def start_run(
     provenance = {
         "snapshot": snapshot.digest if snapshot else None,
         "inputs": {role: {"artifact": one.pk, "digest": one.digest} for role, one in inputs.items()},
+        **_scale(method, entry, threads, processes, sharding),
     }
     run = Run(
         study=study, snapshot=snapshot, method=method, config=full, seed=seed, name=name, gold=gold,
@@ -96,6 +108,30 @@ def start_run(
         transaction.on_commit(lambda: send(run))
     run.refresh_from_db()
     return run
+
+
+def _scale(
+    method: str, entry: registry.Entry, threads: int | None, processes: int, sharding: str
+) -> dict[str, Any]:
+    """How much of a machine a run takes, as the worker reads it; what is left alone is the worker's to say."""
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise Invalid(f"Found {threads} threads; expected 1 to {MOST_THREADS}.", field="threads")
+    if not 1 <= processes <= MOST_PROCESSES:
+        raise Invalid(f"Found {processes} processes; expected 1 to {MOST_PROCESSES}.", field="processes")
+    if sharding not in SHARDINGS:
+        raise Invalid(
+            f"There is no sharding {sharding!r}. Expected one of {', '.join(SHARDINGS)}.", field="sharding"
+        )
+    if processes > 1 and entry.family in registry.ALONE:
+        raise Invalid(f"{method} trains nothing, so one process is all it can use.", field="processes")
+    if (processes > 1) != (sharding != "none"):
+        raise Invalid(
+            f"Found {processes} process{'es' * (processes > 1)} and the sharding {sharding!r}. Expected ddp or fsdp "
+            "with two processes or more, none with one.",
+            field="sharding",
+        )
+    found: dict[str, Any] = {} if threads is None else {"threads": threads}
+    return found | ({"processes": processes, "sharding": sharding} if processes > 1 else {})
 
 
 def _check_fits(row: Model, *names: str) -> None:

@@ -17,9 +17,9 @@ from annotation.errors import Conflict, Invalid
 from annotation.models import Snapshot
 from trainers import registry
 from trainers.metrics import METRICS, PRIMARY
-from webapp.runs import artifacts, console, lineage, reports, samples, services
+from webapp.runs import artifacts, cards, console, lineage, offers, reports, samples, services
 from webapp.runs.access import MAY_CONTROL, MAY_WATCH, loop_for, run_for, withdrawn_from
-from webapp.runs.forms import LoopForm, RunForm, models_of
+from webapp.runs.forms import LoopForm, RunForm
 from webapp.runs.models import HELD, SILENT_AFTER, Artifact, Run, Status, Worker
 
 RUNS_A_PAGE = 50
@@ -223,8 +223,8 @@ def new(request: HttpRequest, pk: int) -> HttpResponse:
     )
     asked = request.POST or request.GET
     snapshot = _chosen(snapshots, asked.get("snapshot"), otherwise=like.snapshot_id if like else None)
-    methods = _methods(study, snapshot)
-    possible = [one["name"] for one in methods if not one["why_not"]]
+    families = offers.offers(study, snapshot)
+    possible = [name for family in families for name in family["possible"]]
     method = asked.get("method") or (like.method if like else None)
     if method not in registry.METHODS:
         method = possible[0] if possible else None
@@ -245,9 +245,12 @@ def new(request: HttpRequest, pk: int) -> HttpResponse:
         "study": study,
         "snapshots": snapshots,
         "snapshot": snapshot,
-        "methods": methods,
+        "families": families,
         "method": method,
-        "chosen": next((one for one in methods if one["name"] == method), None),
+        "chosen": next(
+            (one for family in families for one in family["methods"] if one["name"] == method), None
+        ),
+        "card": cards.page(method) if form else "",
         "form": form,
         "like": like,
     }
@@ -257,27 +260,6 @@ def new(request: HttpRequest, pk: int) -> HttpResponse:
 def _chosen(snapshots: list[Snapshot], asked: str | None, *, otherwise: int | None) -> Snapshot | None:
     wanted = int(asked) if asked and asked.isdecimal() else otherwise
     return next((one for one in snapshots if one.pk == wanted), snapshots[0] if snapshots else None)
-
-
-def _methods(study, snapshot: Snapshot | None) -> list[dict[str, Any]]:
-    """Every method, and of those that cannot run here the reason."""
-    learning = registry.learns_from(snapshot.counts) if snapshot else []
-    found = []
-    for name, entry in registry.METHODS.items():
-        missing = [
-            role
-            for role in entry.inputs
-            if not models_of(study, services.KIND_OF_ROLE.get(role, role)).exists()
-        ]
-        why_not = ""
-        if entry.reads and snapshot is None:
-            why_not = "needs a snapshot: freeze the study's labels first"
-        elif entry.reads and name not in learning:
-            why_not = f"learns from {' or '.join(entry.reads)} records; this snapshot holds none"
-        elif missing:
-            why_not = f"needs a {' and a '.join(role.replace('_', ' ') for role in missing)}; this study has none yet"
-        found.append({"name": name, "entry": entry, "why_not": why_not})
-    return found
 
 
 @login_required

@@ -8,6 +8,9 @@ from typing import Any
 
 from django import template
 
+from trainers import registry
+from webapp.runs.offers import counted
+
 register = template.Library()
 
 STATUS_TONES = {
@@ -54,6 +57,19 @@ def signed(value: float) -> str:
 def setting(value: Any) -> str:
     """A setting as one would type it: 1.0 is 1."""
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@register.filter
+def expected(one: registry.Field) -> str:
+    """What a setting may be and what it is when left alone: default 0.1, above 0."""
+    if one.type == "bool":
+        return f"default {'on' if one.default else 'off'}"
+    low = "" if one.low is None else f"above {one.low:g}" if one.above else f"at least {one.low:g}"
+    high = "" if one.high is None else f"at most {one.high:g}"
+    return ", ".join(filter(None, [f"default {setting(one.default) or 'empty'}", low, high]))
+
+
+register.filter("counted", counted)
 
 
 @register.filter
