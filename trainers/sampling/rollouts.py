@@ -302,7 +302,7 @@ def readings(scored: Scored) -> dict[str, float]:
 def _rows(scored: Scored) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for index, (prompt, text) in enumerate(zip(scored.prompts, scored.texts, strict=True)):
-        scores = {"score": scored.score[index].item(), "kl": scored.kl[index].item()}
+        scores = {"score": scored.score[index].item(), "objective/kl": scored.kl[index].item()}
         if scored.gold is not None:
             scores["gold"] = scored.gold[index].item()
         length = int(scored.samples.mask[index].sum())

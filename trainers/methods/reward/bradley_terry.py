@@ -68,6 +68,9 @@ class Config:
     """Share of the labels that are taken to be wrong, below one half. 0.1 is usual for hasty labels."""
     centre: NonNegative = 0.01
     """How strongly scores are held near 0."""
+    control: bool = True
+    """Whether a twin is trained beside the model on labels drawn by a coin, to show what the split leaks. It costs
+    as much as the model."""
     warmup: Share = 0.05
     """Share of the steps over which the learning rate rises; afterwards it falls to 0."""
     weight_decay: NonNegative = 3.0
@@ -85,8 +88,9 @@ def train(config: Config, run: Run) -> None:
     wanted, held_out = preferences(train_part), preferences(kept)
     everything = wanted + held_out
     seen, unseen = range(len(wanted)), range(len(wanted), len(everything))
-    model, twin = (
-        scorers.fresh(run, config.backbone, config.d, config.layers, run.seed).eval() for _ in range(2)
+    model, *twins = (
+        scorers.fresh(run, config.backbone, config.d, config.layers, run.seed).eval()
+        for _ in range(1 + config.control)
     )  # eval: dropout off, also while training
     rows = scorers.encode_pairs(run, model, everything)
     weights = torch.tensor([one.weight for one in everything], device=run.device)
@@ -101,9 +105,9 @@ def train(config: Config, run: Run) -> None:
         whole = weights[batch].sum()
         for part in parts(batch, config.micro_batch):
             scores = both(reader, rows, part)  # [B, 2]: of the better answer, of the other
-            if reader is twin:
+            if reader in twins:
                 scores = torch.where(coin[part, None], scores.flip(1), scores)
-            said = its_twin if reader is twin else likelihood
+            said = its_twin if reader in twins else likelihood
             losses = preference_loss(scores, decided[part], strength[part], said, config)
             yield (weights[part] * losses).sum() / whole
             if tally is not None:
@@ -114,7 +118,7 @@ def train(config: Config, run: Run) -> None:
         """[N] log-odds of the better answers, on the decided preferences held out."""
         found = [both(reader, rows, part) for part in parts(judged, config.micro_batch)]
         h = torch.cat([scores[:, 0] - scores[:, 1] for scores in found]) if found else torch.zeros(0)
-        return (its_twin if reader is twin else likelihood).log_odds(h)
+        return (its_twin if reader in twins else likelihood).log_odds(h)
 
     @torch.no_grad()
     def evaluate() -> dict[str, float]:
@@ -125,31 +129,33 @@ def train(config: Config, run: Run) -> None:
         tally.add("eval_accuracy", right(found))
         tally.add("eval_margin", found)
         tally.add("eval_ece", calibration_error(found))
-        tally.add("control/shuffled_accuracy", right(margins(twin)))
+        for twin in twins:
+            tally.add("control/shuffled_accuracy", right(margins(twin)))
         value = sum(part.item() for part in loss(model, unseen))
         return {"eval_loss": value, **tally.numbers()}
 
-    optimiser, twin_optimiser = (adamw(one, config.weight_decay) for one in (model, twin))
-    for threshold, its_optimiser in ((likelihood, optimiser), (its_twin, twin_optimiser)):
+    optimiser, *twin_optimisers = (adamw(one, config.weight_decay) for one in (model, *twins))
+    for threshold, its_optimiser in zip((likelihood, its_twin), (optimiser, *twin_optimisers), strict=False):
         if threshold.ties != "both_orders":
             its_optimiser.add_param_group({"params": list(threshold.parameters()), "weight_decay": 0.0})
     batches = Batches([sum(map(scorers.length, rows[i])) for i in seen], config.batch_size, run.seed)
     total = config.epochs * len(batches)
     learners: dict[str, HasState] = {
         "model": model,
-        "twin": twin,
         "likelihood": likelihood,
         "its_twin": its_twin,
         "optimiser": optimiser,
-        "twin_optimiser": twin_optimiser,
         "batches": batches,
     }
+    for twin, twin_optimiser in zip(twins, twin_optimisers, strict=True):
+        learners |= {"twin": twin, "twin_optimiser": twin_optimiser}
     for step in run.steps(total, learners):
         batch = next(batches)
         lr = run.knobs["lr"] * anneal(step, total, config.warmup)
         tally = Tally()
         taken = descend(optimiser, loss(model, batch, tally), lr, config.clip)
-        descend(twin_optimiser, loss(twin, batch), lr, config.clip)
+        for twin, twin_optimiser in zip(twins, twin_optimisers, strict=True):
+            descend(twin_optimiser, loss(twin, batch), lr, config.clip)
         run.log(step, {**taken, "epoch": batches.epoch, **tally.numbers()})
         if (step % config.eval_every == 0 or step == total) and (measured := evaluate()):
             run.log(step, measured)
@@ -162,7 +168,8 @@ def train(config: Config, run: Run) -> None:
         away = better - worse
         curve = learning.curve(away[: len(wanted)], wanted, away[judged], everything.at(judged), run.seed)
     # Before scores are rescaled: stated probabilities depend on the scale.
-    report = findings(margins(model), margins(twin), everything.at(judged), curve, run.seed)
+    control = margins(twins[0]) if twins else None
+    report = findings(margins(model), control, everything.at(judged), curve, run.seed)
     model.normalise(scores.mean().item(), scores.std(correction=0).item())
     path = save(model, run.home / "reward_model")
     readings = report["readings"]
