@@ -50,7 +50,11 @@ def test_its_knobs_are_settings_and_its_name_is_its_place(method):
         ("epochs", 1.5, "'epochs' is 1.5. Expected a whole number of at least 1."),
         ("epochs", "inf", "'epochs' is 'inf'. Expected a whole number of at least 1."),
         ("held_out", 1.1, "'held_out' is 1.1. Expected a number of at least 0 and at most 1."),
-        ("backbone", "gpt", "'backbone' is 'gpt'. Expected one of sentence_encoder, tuned_encoder, byte_transformer."),
+        (
+            "backbone",
+            "gpt",
+            "'backbone' is 'gpt'. Expected one of sentence_encoder, tuned_encoder, byte_transformer.",
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_is_named_with_what_was_expected(setting, value, message):
