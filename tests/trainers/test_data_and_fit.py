@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.trainers.toys import pairs, snapshot
-from trainers.data import Batches, preferences, prompts, read_records, split
+from trainers.data import Batches, demonstrated, preferences, prompts, read_records, split
 from trainers.data.split import position
 from trainers.fit import Tally, adamw, anneal, descend, parts
 from trainers.maths.accuracy import calibration_error, wilson
@@ -189,3 +189,19 @@ def test_calibration_error_is_the_number_worked_by_hand():
 def test_the_toy_language_has_ties_and_decided_pairs():
     outcomes = {record.outcome for record in pairs()}
     assert outcomes == {"chosen", "tie"}
+
+
+def test_what_was_written_or_chosen_is_imitated_and_ties_are_not():
+    records = [
+        Demonstration("1", "p", "shown"),
+        Correction("2", "p", "before", "after", weight=2.0),
+        Pair("3", "p", "better", "worse"),
+        Pair("4", "p", "one", "other", outcome="tie"),
+        Pair("5", "p", "bad", "worse", outcome="both_bad"),
+        Demonstration("6", "p", "retracted", weight=0.0),
+    ]
+    assert [one for record in records for one in demonstrated(record)] == [
+        ("p", "shown", 1.0),
+        ("p", "after", 2.0),
+        ("p", "better", 1.0),
+    ]

@@ -22,7 +22,7 @@ from trainers.nn import Samples
 from trainers.nn.byte_transformer import ByteTransformer, ByteTransformerConfig
 from trainers.nn.reward import ByteReward
 from trainers.nn.table import SeqTable, TableConfig
-from trainers.records import Correction, Demonstration, Pair
+from trainers.records import Demonstration
 from trainers.registry import METHODS
 from trainers.run import Run, Spec
 
@@ -333,23 +333,6 @@ def test_sft_does_not_depend_on_how_the_batch_is_cut(tmp_path):
     assert api.execute(whole) == api.execute(cut) == 0
     for one, other in zip(rows(whole.home), rows(cut.home), strict=True):
         assert one == pytest.approx(other, rel=1e-3)
-
-
-def test_sft_learns_from_what_was_written_or_chosen_and_not_from_ties():
-    records = [
-        Demonstration("1", "p", "shown"),
-        Correction("2", "p", "before", "after", weight=2.0),
-        Pair("3", "p", "better", "worse"),
-        Pair("4", "p", "one", "other", outcome="tie"),
-        Pair("5", "p", "bad", "worse", outcome="both_bad"),
-        Demonstration("6", "p", "retracted", weight=0.0),
-    ]
-    answers = method("correction/sft").answers
-    assert [one for record in records for one in answers(record)] == [
-        ("p", "shown", 1.0),
-        ("p", "after", 2.0),
-        ("p", "better", 1.0),
-    ]
 
 
 # --- random comparisons ---------------------------------------------------------------------------

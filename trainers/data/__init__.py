@@ -1,6 +1,7 @@
 """From a snapshot's records to batches: reading, splitting by prompt, and an order that can be resumed."""
 
 from trainers.data.batches import Batches
+from trainers.data.demonstrations import demonstrated
 from trainers.data.lazy import Lazy, each, flattened
 from trainers.data.preferences import Preference, preferences
 from trainers.data.snapshot import Records, prompts, read_records
@@ -11,6 +12,7 @@ __all__ = [
     "Lazy",
     "Preference",
     "Records",
+    "demonstrated",
     "each",
     "flattened",
     "preferences",

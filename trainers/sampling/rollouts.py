@@ -24,6 +24,9 @@ from trainers.sampling import sample_answers
 
 PROBE = 64
 """Answers that are drawn and scored before and after training, to compare."""
+PIECE = 16
+"""Of these, so many at a time: few, so that comparing takes no more memory than a step; and as many whatever the
+settings, so that the same ones are drawn."""
 ALARM_OVER = 20
 """Batches in a row over whose mean a KL below zero raises an alarm; one batch may well be below."""
 
@@ -118,7 +121,7 @@ class Rollouts:
 
     def begin(self) -> None:
         """Before the first step: what the policy can do so far."""
-        self.run.memory["before"] = readings(self._probe())
+        self.run.memory["before"] = self._probe()
         self.run.memory["frontier"] = []
         self.show(0)
 
@@ -180,23 +183,27 @@ class Rollouts:
         if step % config.watch_every and step != config.steps:
             return
         if self.watched:
-            self.run.samples(step, _rows(self._quietly(self.watched, 1)))
+            with torch.no_grad():
+                self.run.samples(step, _rows(self._draw(self.watched, 1, self._apart())))
         if scored is not None:
             self.run.histogram(step, "objective/scores", scored.score.tolist())
 
     def report(self) -> dict[str, object]:
         """First policy beside last, and what lies between them."""
         memory = self.run.memory
-        return online.report(memory["before"], readings(self._probe()), memory["frontier"])
-
-    def _probe(self) -> Scored:
-        asked = self.questions[:PROBE]
-        return self._quietly(asked, max(1, PROBE // len(asked)))
+        return online.report(memory["before"], self._probe(), memory["frontier"])
 
     @torch.no_grad()
-    def _quietly(self, asked: Sequence[Prompt], k: int) -> Scored:
-        """With a generator apart from the one that training draws from, which watching must not disturb."""
-        return self._draw(asked, k, torch.Generator(self.run.device).manual_seed(self.run.seed))
+    def _probe(self) -> dict[str, float]:
+        """What the policy can do so far."""
+        asked, apart = self.questions[:PROBE], self._apart()
+        k = max(1, PROBE // len(asked))
+        pieces = parts(asked, max(1, PIECE // k))
+        return readings([self._draw(piece, k, apart) for piece in pieces])
+
+    def _apart(self) -> torch.Generator:
+        """A generator apart from the one that training draws from, which watching must not disturb."""
+        return torch.Generator(self.run.device).manual_seed(self.run.seed)
 
 
 class Buffer:
@@ -286,16 +293,18 @@ def groups(tally: Tally, rewards: Tensor) -> None:
     tally.add("frac_reward_zero_std", (rewards.amax(dim=1) == rewards.amin(dim=1)).float())
 
 
-def readings(scored: Scored) -> dict[str, float]:
+def readings(drawn: Sequence[Scored]) -> dict[str, float]:
     """Mean and deviation of what the answers scored."""
+    score = torch.cat([one.score for one in drawn])
     found = {
-        "score": scored.score.mean().item(),
-        "score_std": scored.score.std().item(),
-        "kl": scored.kl.mean().item(),
-        "length": scored.samples.mask.sum(dim=1).double().mean().item(),
+        "score": score.mean().item(),
+        "score_std": score.std().item(),
+        "kl": torch.cat([one.kl for one in drawn]).mean().item(),
+        "length": torch.cat([one.samples.mask.sum(dim=1) for one in drawn]).double().mean().item(),
     }
-    if scored.gold is not None:
-        found |= {"gold": scored.gold.mean().item(), "gold_std": scored.gold.std().item()}
+    gold = [one.gold for one in drawn if one.gold is not None]
+    if gold:
+        found |= {"gold": torch.cat(gold).mean().item(), "gold_std": torch.cat(gold).std().item()}
     return found
 
 

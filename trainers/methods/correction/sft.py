@@ -16,11 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainers.data import Batches, each, flattened, read_records, split
+from trainers.data import Batches, demonstrated, each, flattened, read_records, split
 from trainers.fit import Tally, fit, parts
 from trainers.maths.logprobs import entropy, gather_logp
 from trainers.nn import collate, digest, load_policy, save
-from trainers.records import Correction, Demonstration, Pair, Prompt, Record
 from trainers.registry import Count, NonNegative, Positive, Share
 from trainers.run import Run
 
@@ -52,7 +51,7 @@ class Config:
 def train(config: Config, run: Run) -> None:
     policy = load_policy(run.input("policy"), run.device).eval()  # eval: dropout off, also while training
     records = read_records(run.snapshot, ("demonstration", "correction", "pair"))
-    wanted, kept = (flattened(part, answers) for part in split(records, config.held_out))
+    wanted, kept = (flattened(part, demonstrated) for part in split(records, config.held_out))
     rows = each(wanted + kept, lambda one: policy.encode_pair(one[0], one[1]))
     weights = torch.tensor([weight for _, _, weight in wanted + kept], device=run.device)
     lengths = torch.tensor([len(y) for _, y in rows], device=run.device)
@@ -86,16 +85,3 @@ def train(config: Config, run: Run) -> None:
 
     path = save(policy, run.home / "policy")
     run.artifact("policy", "policy", path, total, {"digest": digest(path)})
-
-
-def answers(record: Record) -> list[tuple[Prompt, str, float]]:
-    """(prompt, answer, weight) of what in a record is worth imitating."""
-    if not record.weight:
-        return []
-    if isinstance(record, Demonstration):
-        return [(record.prompt, record.answer, record.weight)]
-    if isinstance(record, Correction):
-        return [(record.prompt, record.edited, record.weight)]
-    if isinstance(record, Pair) and record.outcome == "chosen":
-        return [(record.prompt, record.chosen, record.weight)]
-    return []

@@ -25,14 +25,14 @@ import torch
 from torch import Tensor, nn
 
 from trainers.checkpoints import Stateful
-from trainers.data import Batches
+from trainers.data import Batches, demonstrated
 from trainers.fit import Tally, adamw, anneal, descend, parts
 from trainers.maths.gae import gae
 from trainers.maths.moments import Moments, merge, whiten
 from trainers.maths.surrogate import clipped, clipped_value_loss, importance
 from trainers.nn import Policy, RewardModel, collate, digest, load_policy, save
 from trainers.nn.value import Critic, SharedCritic, alike, own_critic, shared_critic
-from trainers.records import Correction, Demonstration, Pair, Record
+from trainers.records import Record
 from trainers.registry import Count, NonNegative, Positive, Share, Whole
 from trainers.run import Run
 from trainers.sampling.rollouts import Buffer, Rollouts, Scored, cuts, due, minibatch, ratios, sampler_error
@@ -349,14 +349,5 @@ def sft_losses(policy: Policy, demos: Sequence[Example], config: Config, tally: 
 
 def examples(policy: Policy, records: Sequence[Record]) -> list[Example]:
     """What was demonstrated, corrected or chosen, as ids."""
-    found = []
-    for one in records:
-        if not one.weight:
-            continue
-        if isinstance(one, Demonstration):
-            found.append((one.prompt, one.answer))
-        elif isinstance(one, Correction):
-            found.append((one.prompt, one.edited))
-        elif isinstance(one, Pair) and one.outcome == "chosen":
-            found.append((one.prompt, one.chosen))
-    return [policy.encode_pair(prompt, answer) for prompt, answer in found]
+    shown = [one for record in records for one in demonstrated(record)]
+    return [policy.encode_pair(prompt, answer) for prompt, answer, _ in shown]
