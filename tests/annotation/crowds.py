@@ -87,9 +87,9 @@ def accuracy(found: Crowd, weights: np.ndarray, seed: int = 0) -> float:
 
     from trainers import api, nn
     from trainers.data import read_records, split
-    from trainers.methods.reward import bradley_terry as method
     from trainers.nn.table import TableConfig, TableReward
     from trainers.records import Pair, dumps
+    from trainers.sampling import scorers
 
     torch.set_num_threads(1)
     table = TableConfig(prompts=PROMPTS, symbols="ab", length=4)
@@ -103,8 +103,8 @@ def accuracy(found: Crowd, weights: np.ndarray, seed: int = 0) -> float:
                 weight=float(weights[person]), annotator=f"person-{person}",
             )
         )  # fmt: skip
-    real = method.fresh
-    method.fresh = lambda config, run: TableReward(table)
+    real = scorers.fresh
+    scorers.fresh = lambda *asked: TableReward(table)
     try:
         with tempfile.TemporaryDirectory() as folder:
             home = Path(folder)
@@ -118,7 +118,7 @@ def accuracy(found: Crowd, weights: np.ndarray, seed: int = 0) -> float:
             model = nn.load_reward_model(out / "reward_model")
             values = model.values.detach().numpy()
     finally:
-        method.fresh = real
+        scorers.fresh = real
     right = [
         (values[x, i] - values[x, j]) * (found.worth[x, i] - found.worth[x, j]) > 0
         for x, i, j in EVERY

@@ -135,7 +135,7 @@ def test_rankings_are_frozen_in_a_fixed_order_and_exported_as_their_pairs():
     assert len(shown) > 1
     snapshot = freeze(study)
     assert snapshot.counts == {"ranking": 6}
-    assert "reward/bradley_terry, direct/dpo" in snapshot.card
+    assert "reward/bradley_terry, reward/plackett_luce" in snapshot.card and "direct/dpo" in snapshot.card
     for n, row in enumerate(lines(snapshot)):
         assert row["answers"] == [f"Answer {k} to {n}." for k in range(3)]
         assert row["ranks"] == [None, 2, 1]

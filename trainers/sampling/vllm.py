@@ -9,9 +9,10 @@ by its kernels in its precision. The policy's own are a little different, and a 
 was written differs more. Whoever trains on these samples weighs them by exp(policy.logp_tok - samples.logp_tok), or
 accepts the difference: that is the method's choice and not made here.
 
-vLLM is no requirement of this project: `pip install vllm` brings it, on a machine with a GPU. This was written against
-the interface that vLLM documents (`LLM.generate`, `SamplingParams`, `RequestOutput`; 0.10.2 and later) and is tested
-against a stand-in for it, which checks our side alone. It has not been run on a GPU with vLLM itself.
+vLLM is no requirement of this project, and wants an environment of its own: it asks for other versions of torch and
+transformers than those pinned here (0.33.0 for torch 2.14 and transformers below 5.21). This was written against the
+interface that vLLM documents and that 0.33.0's source has (`LLM.generate`, `SamplingParams`, `RequestOutput`), and is
+tested against a stand-in for it, which checks our side alone. It has not been run on a GPU with vLLM itself.
 """
 
 from __future__ import annotations

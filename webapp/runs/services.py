@@ -308,7 +308,9 @@ def propose(*, run: Run, by=None) -> list:
     """Adds the items that a finished run wrote to its study; those added before are left as they are."""
     artifact = run.artifacts.filter(kind=Artifact.Kind.ITEMS).last()
     if run.study is None or artifact is None:
-        raise Invalid(f"Run {run.pk} wrote no items for a study. Run a query method on one, then propose.")
+        raise Invalid(
+            f"Run {run.pk} wrote no items for a study. Run a query method or best of n, then propose."
+        )
     with artifact.location.open(encoding="utf-8") as lines:
         items = [json.loads(line) for line in lines]
     with transaction.atomic():
