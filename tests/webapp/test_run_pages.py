@@ -299,6 +299,16 @@ def test_a_share_never_stands_on_a_scale_beyond_one():
     assert ticks[-1]["value"] == 1.0 and ticks[0]["value"] <= 0.97
 
 
+def test_the_numbers_below_a_scale_do_not_run_into_each_other():
+    def named(low: float, high: float) -> list[float]:
+        reading = {"gain": {"label": "Gain", "value": low, "low": low, "high": high}}
+        ticks = reports.shown({"readings": reading})["scale"]["ticks"]
+        return [tick["value"] for tick in ticks if tick["named"]]
+
+    assert named(0.41, 0.79) == [0.4, 0.5, 0.6, 0.7, 0.8]
+    assert named(-1.92, -0.855) == [-2.0, -1.6, -1.2, -0.8]
+
+
 def test_what_was_before_and_after_is_one_row_with_its_difference():
     readings = {
         "gold_after": {"label": "Gold score, after", "value": 1.5},

@@ -14,6 +14,8 @@ LAST = {"longer_answer": 1, "shuffled_control": 2}
 BY = {"length": "length", "margin": "how much better", "annotator": "annotator", "source": "source"}
 # Distances between two ticks of a scale.
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100, 1000, math.inf)
+LEGIBLE = 21
+"""Characters below a scale, above which its numbers would run into each other: every second is then left out."""
 
 
 def shown(report: dict[str, Any]) -> dict[str, Any]:
@@ -52,6 +54,7 @@ def _scale(intervals: list[dict[str, Any]], marks: list[dict[str, Any]]) -> dict
         past = min(past, round(1 / step))
     ticks = [round(step * i, 6) for i in range(first, past + 1)]
     start, width = ticks[0], ticks[-1] - ticks[0]
+    every = 1 if sum(len(f"{tick:g}") for tick in ticks) <= LEGIBLE else 2
 
     def place(value: float) -> float:
         return round(100 * (value - start) / width, 2)
@@ -66,7 +69,10 @@ def _scale(intervals: list[dict[str, Any]], marks: list[dict[str, Any]]) -> dict
         }
         groups.setdefault(_group(one["key"]), []).append({**one, **placed})
     return {
-        "ticks": [{"value": tick, "at": place(tick)} for tick in ticks],
+        "ticks": [
+            {"value": tick, "at": place(tick), "named": number % every == 0}
+            for number, tick in enumerate(ticks)
+        ],
         "intervals": groups.pop("", []),
         "groups": [
             {"title": BY.get(name, name.replace("_", " ")), "intervals": rows}
