@@ -1,6 +1,7 @@
 """Who gets which task, and that a race never has two winners."""
 
 import contextlib
+import re
 import threading
 from collections import Counter
 from uuid import uuid4
@@ -28,6 +29,26 @@ def test_a_claim_is_one_statement_and_a_submission_two():
     with CaptureQueriesContext(connection) as asked:
         services.submit_label(task=turn.task, annotator=ada, answer={"choice": "a"}, key=uuid4())
     assert len(asked) == 2
+
+
+def test_a_turns_task_is_found_by_its_id_and_never_by_walking_all_tasks():
+    """Joined in the order of ids, a claim walks over all tasks before those of the person: a million of an import."""
+    study = studies.study(items=3, members=1)
+    (ada,) = studies.annotators(study)
+    values = {
+        "study": study.pk, "person": ada.pk, "kind": None, "besides": [], "lease": queue.LEASE, "preferred_first": [],
+    }  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SET LOCAL enable_nestloop = off"
+        )  # any other way of joining that is possible is now taken
+        cursor.execute("EXPLAIN " + queue.CLAIM_TASKS.format(of_kind="", count=1), values)
+        plan = [line for (line,) in cursor.fetchall()]
+    joins = [line for line in plan if "Merge Cond" in line or "Hash Cond" in line]
+    turns = r"\b(a(_\d+)?|held|recent)\.task_id"
+    tasks = r"\b(t|seen)(_\d+)?\.id"
+    assert joins, "nothing was joined: the plan is not the claim's"
+    assert not [line for line in joins if re.search(turns, line) and re.search(tasks, line)]
 
 
 def test_tasks_come_in_the_order_of_the_items_and_carry_all_that_a_page_needs():

@@ -7,7 +7,6 @@ from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 BINS = 10
@@ -128,8 +127,3 @@ def tempered(margins: Tensor, folds: Sequence[int]) -> Tensor:
         if len(others):
             found[given == fold] = margins[given == fold] / temperature(others)
     return found
-
-
-def negative_log_likelihood(margins: Tensor) -> Tensor:
-    """Mean -log sigmoid(margin) of [N]: ln 2 for a model that knows nothing."""
-    return -F.logsigmoid(margins).mean()
