@@ -341,3 +341,20 @@ def test_a_run_ends_with_the_report(tmp_path):
     assert f"{accuracy['n']} decided pairs" in report["text"]
     assert "frozen sentence encoder alone" in report["text"]
     assert report["curves"]["reliability"]["n"] and report["train"] > 100
+
+
+def test_without_its_control_the_model_is_the_same_and_nothing_is_said_of_one(tmp_path):
+    beside, alone = (
+        toy_spec("reward/bradley_terry", tmp_path, f"control-{control}", config={"control": control})
+        for control in (True, False)
+    )
+    assert api.execute(beside) == api.execute(alone) == 0
+    weights = [(spec.home / "reward_model" / "model.safetensors").read_bytes() for spec in (beside, alone)]
+    assert weights[0] == weights[1]
+    logged = [{name for row in rows(spec.home) for name in row} for spec in (beside, alone)]
+    assert logged[0] - logged[1] == {"control/shuffled_accuracy"}
+    reports = [
+        next(one["report"] for one in entries(spec.home) if one["type"] == "report")
+        for spec in (beside, alone)
+    ]
+    assert set(reports[0]["readings"]) - set(reports[1]["readings"]) == {"shuffled_control"}
