@@ -46,7 +46,8 @@ class Config:
 
     backbone: Literal["sentence_encoder", "tuned_encoder", "byte_transformer"] = "sentence_encoder"
     """What reads the text: a frozen sentence encoder whose features are computed once, so that only a head learns;
-    the same encoder with its last layer learning too; or a small byte-level transformer that learns as a whole."""
+    the same encoder with its last layer learning too; or a model that learns as a whole: a small byte-level
+    transformer, or the policy that the run names."""
     d: Count = 64
     """Width of the byte transformer, where it does not start from a policy."""
     layers: Count = 2

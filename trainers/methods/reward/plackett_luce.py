@@ -49,7 +49,7 @@ class Config:
 
     backbone: Literal["sentence_encoder", "byte_transformer"] = "sentence_encoder"
     """What reads the text: a frozen sentence encoder whose features are computed once, so that only a head
-    learns; or a small byte-level transformer that learns as a whole."""
+    learns; or a model that learns as a whole: a small byte-level transformer, or the policy that the run names."""
     d: Count = 64
     """Width of the byte transformer, where it does not start from a policy."""
     layers: Count = 2
