@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import importlib
 import json
-import pkgutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from trainers import envs, journal, records, store
+from trainers import journal, records, store
 from trainers.data import prompts, read_records
+from trainers.envs.registry import RULES
 from trainers.nn import load_policy, load_reward_model, save
 from trainers.nn.storage import POLICIES, REWARD_MODELS, describe
 from trainers.records import Prompt, prompt_json
@@ -141,9 +141,8 @@ def check(spec: Spec) -> None:
 
 
 def _check_gold(rule: str) -> None:
-    rules = sorted(module.name for module in pkgutil.iter_modules(envs.__path__))
-    if rule not in rules:
-        raise ConfigError("gold", f"No rule called '{rule}'. Known rules: {', '.join(rules)}.")
+    if rule not in RULES:
+        raise ConfigError("gold", f"No rule called '{rule}'. Known rules: {', '.join(RULES)}.")
 
 
 def _check_model(role: str, where: Path) -> None:

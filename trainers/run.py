@@ -15,7 +15,6 @@ import hashlib
 import importlib
 import json
 import os
-import pkgutil
 import random
 import shutil
 import signal
@@ -33,7 +32,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from trainers import checkpoints, envs, journal, processes, registry, store
+from trainers import checkpoints, journal, processes, registry, store
+from trainers.envs.registry import RULES
+from trainers.episodes import Episodes
 from trainers.outbox import Outbox, Silence
 from trainers.records import Prompt
 
@@ -80,6 +81,8 @@ class Spec:
     """Machines that train together."""
     rendezvous: str = ""
     """HOST:PORT where the machines of one run find each other."""
+    episodes: Path | None = None
+    """The folder of the episodes that records of robots name."""
     storage: str = ""
     """Where checkpoints are mirrored and artifacts brought, as a URL that fsspec can write: s3://…, file://…"""
 
@@ -96,7 +99,8 @@ class Spec:
         snapshot = row.get("snapshot") or None
         if snapshot and not store.is_url(snapshot):
             snapshot = Path(snapshot)
-        return cls(**{**row, "home": Path(row["home"]), "snapshot": snapshot})
+        episodes = Path(row["episodes"]) if row.get("episodes") else None
+        return cls(**{**row, "home": Path(row["home"]), "snapshot": snapshot, "episodes": episodes})
 
 
 class Run:
@@ -160,14 +164,22 @@ class Run:
         return Path(self.inputs[role])
 
     @property
+    def episodes(self) -> Episodes:
+        """The episodes that the records name."""
+        if self.spec.episodes is None:
+            raise ValueError(
+                f"{self.spec.method} learns from episodes, but this run names no folder of them. Give it one."
+            )
+        return Episodes(self.spec.episodes)
+
+    @property
     def gold(self) -> Callable[[Prompt, str], float] | None:
         """The stated rule that learned scores are plotted against, where the run names one. Training never sees it."""
         if "gold" not in self.inputs:
             return None
-        known = sorted(module.name for module in pkgutil.iter_modules(envs.__path__))
-        if self.inputs["gold"] not in known:
-            raise ValueError(f"No rule called '{self.inputs['gold']}'. Known rules: {', '.join(known)}.")
-        rule = importlib.import_module(f"trainers.envs.{self.inputs['gold']}").gold
+        if self.inputs["gold"] not in RULES:
+            raise ValueError(f"No rule called '{self.inputs['gold']}'. Known rules: {', '.join(RULES)}.")
+        rule = importlib.import_module(RULES[self.inputs["gold"]]).gold
 
         def gold(prompt: Prompt, answer: str) -> float:
             return float(rule(prompt if isinstance(prompt, str) else prompt[-1].content, answer))

@@ -190,6 +190,7 @@ class Supervision:
                 for role, one in self.inputs.items()
             },
             "home": str(self.home),
+            "episodes": str(settings.EPISODES),
             "threads": run.provenance["threads"],
             "device": "cuda" if run.queue == "gpu" else "cpu",
             "nudge_fd": nudge_fd,

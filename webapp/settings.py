@@ -91,6 +91,7 @@ KIBITZ_UPLOAD_BYTES = number("KIBITZ_UPLOAD_MB", 512, 1, 1_000_000) * 2**20
 SNAPSHOTS = KIBITZ_HOME / "snapshots"
 RUNS = KIBITZ_HOME / "runs"
 MODELS = KIBITZ_HOME / "models"
+EPISODES = KIBITZ_HOME / "episodes"
 UPLOADS = KIBITZ_HOME / "uploads"
 
 SECRET_KEY = secret_key(KIBITZ_HOME)
@@ -112,6 +113,7 @@ INSTALLED_APPS = [
     "webapp.accounts",
     "annotation",
     "webapp.runs",
+    "webapp.robots",
 ]
 
 MIDDLEWARE = [

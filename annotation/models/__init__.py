@@ -5,6 +5,7 @@
       │              ├─▶ Gold (its known answer)      └─▶ Remark (a flag, a note, a reviewer's words)
       │              └─▶ Verdict (what a reviewer settled it to)
       ├─▶ Membership ─▶ Consent (what this person agreed to, by version)
+      ├─▶ Recording (a robot's episode, as clips of which items are made)
       └─▶ Snapshot (labels, frozen into a file)
 
 A label is never edited: a change of mind is a new row that supersedes the old one. So it is with verdicts.
@@ -13,6 +14,7 @@ A label is never edited: a change of mind is a new row that supersedes the old o
 from annotation.models.files import Delivery, ImportJob, Snapshot, Webhook
 from annotation.models.items import Candidate, Item, Signal
 from annotation.models.labels import Gold, Label, Reliability, Remark, Verdict
+from annotation.models.recordings import Recording
 from annotation.models.studies import Consent, Membership, Policy, Role, Study, Wording
 from annotation.models.tasks import EVERYONE, Assignment, Exchange, Part, Task
 
@@ -30,6 +32,7 @@ __all__ = [
     "Membership",
     "Part",
     "Policy",
+    "Recording",
     "Reliability",
     "Remark",
     "Role",

@@ -12,6 +12,7 @@ from trainers.records.kinds import KINDS, Record, RecordType, dumps, parse
 from trainers.records.prompts import ROLES, Message, Prompt, prompt_json, prompt_text
 from trainers.records.rating import POINTS, Rating
 from trainers.records.reading import Json, RecordError, canonical, read_row
+from trainers.records.robots import ClipPair, Drive, EpisodeMark, LanguageCorrection
 from trainers.records.steps import StepLabels
 from trainers.records.texts import Correction, Demonstration
 from trainers.records.trl import from_trl, to_trl
@@ -23,10 +24,14 @@ __all__ = [
     "POINTS",
     "RANKED",
     "ROLES",
+    "ClipPair",
     "Correction",
     "Critique",
     "Demonstration",
+    "Drive",
+    "EpisodeMark",
     "Json",
+    "LanguageCorrection",
     "Message",
     "Outcome",
     "Pair",

@@ -6,10 +6,23 @@ from trainers.records.comparisons import Pair, Ranking
 from trainers.records.critique import Critique
 from trainers.records.rating import Rating
 from trainers.records.reading import RecordError, canonical, read_row, shown
+from trainers.records.robots import ClipPair, Drive, EpisodeMark, LanguageCorrection
 from trainers.records.steps import StepLabels
 from trainers.records.texts import Correction, Demonstration
 
-Record = Pair | Correction | Demonstration | Rating | Ranking | Critique | StepLabels
+Record = (
+    Pair
+    | Correction
+    | Demonstration
+    | Rating
+    | Ranking
+    | Critique
+    | StepLabels
+    | ClipPair
+    | LanguageCorrection
+    | Drive
+    | EpisodeMark
+)
 RecordType = (
     type[Pair]
     | type[Correction]
@@ -18,10 +31,25 @@ RecordType = (
     | type[Ranking]
     | type[Critique]
     | type[StepLabels]
+    | type[ClipPair]
+    | type[LanguageCorrection]
+    | type[Drive]
+    | type[EpisodeMark]
 )
-KINDS: dict[str, RecordType] = {
-    one.kind: one for one in (Pair, Correction, Demonstration, Rating, Ranking, Critique, StepLabels)
-}
+TYPES: tuple[RecordType, ...] = (
+    Pair,
+    Correction,
+    Demonstration,
+    Rating,
+    Ranking,
+    Critique,
+    StepLabels,
+    ClipPair,
+    LanguageCorrection,
+    Drive,
+    EpisodeMark,
+)
+KINDS: dict[str, RecordType] = {one.kind: one for one in TYPES}
 
 
 def dumps(record: Record) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections import Counter
 from typing import Any
 
@@ -11,7 +10,8 @@ from django.conf import settings
 
 from annotation.errors import Invalid
 from annotation.models import Snapshot
-from trainers import envs, registry
+from trainers import registry
+from trainers.envs.registry import RULES
 from webapp.runs.models import DEFAULT_QUEUE, Artifact, Loop, Run, Worker
 from webapp.runs.services import KIND_OF_ROLE
 
@@ -80,10 +80,9 @@ class RunForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.study, self.method, self.snapshot = study, method, snapshot
         self.entry = registry.entry(method)
-        rules = [module.name for module in pkgutil.iter_modules(envs.__path__)]
         self.fields["queue"].choices = devices()
         self.fields["queue"].initial = DEFAULT_QUEUE
-        self.fields["gold"].choices = [("", "none"), *((rule, rule) for rule in rules)]
+        self.fields["gold"].choices = [("", "none"), *((rule, rule) for rule in RULES)]
         for role in (*self.entry.inputs, *self.entry.optional_inputs):
             self.fields[f"input_{role}"] = self._input(role)
         for setting in registry.fields(method):

@@ -127,6 +127,7 @@ class Artifact(models.Model):
     class Kind(models.TextChoices):
         POLICY = "policy"
         REWARD_MODEL = "reward_model"
+        ROBOT_POLICY = "robot_policy"
         ITEMS = "items"
         REPORT = "report"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import pkgutil
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +21,8 @@ from django.db.models.functions import Now
 from annotation.errors import Conflict, Invalid
 from annotation.services import add_items
 from annotation.webhooks import tell
-from trainers import envs, registry
+from trainers import registry
+from trainers.envs.registry import RULES
 from webapp.celery import app
 from webapp.runs import artifacts
 from webapp.runs.models import (
@@ -54,6 +54,7 @@ MOST_THREADS, MOST_PROCESSES = 256, 64
 LOST_AFTER = timedelta(seconds=5)
 # The advisory lock under which one worker at a time sweeps; any number, so long as it is this one.
 SWEEPING = 0x6B696269
+MODELS = (Artifact.Kind.POLICY, Artifact.Kind.REWARD_MODEL, Artifact.Kind.ROBOT_POLICY)
 
 
 def start_run(
@@ -87,9 +88,8 @@ def start_run(
         raise Invalid(str(problem), field=problem.field) from problem
     _check_snapshot(snapshot, method, entry)
     _check_inputs(inputs, method, entry)
-    rules = [module.name for module in pkgutil.iter_modules(envs.__path__)]
-    if gold and gold not in rules:
-        raise Invalid(f"There is no gold rule {gold!r}. Known rules: {', '.join(rules)}.", field="gold")
+    if gold and gold not in RULES:
+        raise Invalid(f"There is no gold rule {gold!r}. Known rules: {', '.join(RULES)}.", field="gold")
     provenance = {
         "snapshot": snapshot.digest if snapshot else None,
         "inputs": {role: {"artifact": one.pk, "digest": one.digest} for role, one in inputs.items()},
@@ -281,8 +281,8 @@ def register_model(
 ) -> Artifact:
     """Brings a model into a study: its files are copied under their digest; the same files twice are one artifact."""
     path = Path(path)
-    if kind not in (Artifact.Kind.POLICY, Artifact.Kind.REWARD_MODEL):
-        raise Invalid(f"A model is a policy or a reward_model, not a {kind!r}.", field="kind")
+    if kind not in MODELS:
+        raise Invalid(f"A model is one of {', '.join(MODELS)}, not a {kind!r}.", field="kind")
     if not (path / "kibitz.json").is_file() and not (path / "config.json").is_file():
         raise Invalid(
             f"{path} holds no model: expected a directory with kibitz.json (a model of Kibitz) "

@@ -1,0 +1,1 @@
+"""Robots at work: live sessions that people steer by words and keys, watched by many, recorded to the last step."""
