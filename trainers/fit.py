@@ -71,7 +71,7 @@ def adamw(module: Trainable, weight_decay: float = 0.0) -> torch.optim.AdamW:
         {"params": [weight for weight in trained if weight.dim() < 2], "weight_decay": 0.0},
     ]
     optimiser = torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=0.0, betas=(0.9, 0.999), eps=1e-8
+        [group for group in groups if group["params"]], lr=0.0, betas=(0.9, 0.999), eps=1e-8, fused=True
     )
     if divided:
         sharding.whole(sharding.shards_of(trained))

@@ -107,7 +107,7 @@ def _draw(
     for t in range(width):
         logits = decoding.logits if hook is None else hook(decoding.logits, y[rows, :t])
         logp = F.log_softmax(logits if temperature == 1.0 else logits / temperature, dim=-1)
-        token = torch.multinomial(logp.exp(), 1, generator=generator)[:, 0]
+        token = pick(logp, generator)
         silent = done
         if prefix is not None and given is not None and t < prefix.shape[1]:
             fixed = t < given[rows]
@@ -136,6 +136,17 @@ def _draw(
             rows, token, done, ended = rows[stay], token[stay], done[stay], ended[stay]
         decoding.advance(token)
     return y[:, : t + 1], logp_tok[:, : t + 1], finished, stopped, given
+
+
+def pick(logp: Tensor, generator: torch.Generator) -> Tensor:
+    """[R] a token for each row of log-probabilities [R, V]: the one at which a uniform number falls.
+
+    One number a row, where torch.multinomial draws one for every token of the vocabulary. Summed in double precision,
+    or the rare tokens of a large vocabulary would lose their chance. A token of probability 0 is never picked.
+    """
+    reached = logp.exp().double().cumsum(dim=-1)
+    at = torch.rand(len(logp), 1, generator=generator, device=logp.device, dtype=torch.float64)
+    return torch.searchsorted(reached, at * reached[:, -1:], right=True)[:, 0]
 
 
 def _spread(

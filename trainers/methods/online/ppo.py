@@ -10,7 +10,8 @@ A token is an action. Answers are drawn from pi_old and scored; the KL to the re
 
 Scores are scaled before the KL is charged: otherwise a reward model of larger numbers silently switches the KL off.
 The critic starts from the reward model where that reads the policy's tokens, and learns alone on the first buffers.
-Several epochs are made over one buffer, which holds fresh samples only. Optional: likelihood of demonstrations mixed
+Several epochs are made over one buffer, which holds fresh samples only; what is read of it before the first step is the
+first step's own reading where one piece holds it all. Optional: likelihood of demonstrations mixed
 in (PPO-ptx, Ouyang et al. 2022, arXiv:2203.02155), a KL to aim at (Ziegler et al. 2019, arXiv:1909.08593). Policy,
 pi_old and reference are read at the sampling temperature. Left out: entropy bonus, dual clipping, reward whitening.
 """
@@ -24,6 +25,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from trainers import processes
 from trainers.checkpoints import Stateful
 from trainers.data import Batches, demonstrated
 from trainers.fit import Tally, adamw, anneal, descend, parts
@@ -39,6 +41,8 @@ from trainers.sampling.rollouts import Buffer, Rollouts, Scored, cuts, due, mini
 
 Example = tuple[Tensor, Tensor]
 """One demonstration as ids: prompt x, answer y."""
+Reading = tuple[Tensor, Tensor]
+"""Log-probabilities and values [N, T] of a whole buffer, with their gradients."""
 
 
 @dataclass(frozen=True)
@@ -141,10 +145,10 @@ def train(config: Config, run: Run) -> None:
     for step in run.steps(config.steps, state):
         if step == 1:
             rollouts.begin()
-        tally, scored = Tally(), None
+        tally, scored, read = Tally(), None, None
         if due(step, config.epochs, config.minibatches):
             scored = rollouts.draw(next(batches), config.k, run.generator)
-            fill(buffer, rollouts, critic, scored, config, tally)
+            read = fill(buffer, rollouts, critic, scored, config, tally, step > alone)
         rows = minibatch(step, len(buffer), config.epochs, config.minibatches, run.seed)
         first = scored is not None
         pace = anneal(step, config.steps, config.warmup)
@@ -154,13 +158,13 @@ def train(config: Config, run: Run) -> None:
             taken = descend(critic_optimiser, losses, critic_rate * pace, config.clip)
         elif config.critic == "shared":
             demos = [shown[i] for i in next(order)] if order is not None else []
-            both_losses = joint_losses(policy, critic, buffer, rows, demos, config, tally, first)
+            both_losses = joint_losses(policy, critic, buffer, rows, demos, config, tally, first, read)
             taken = descend(optimiser, both_losses, run.knobs["lr"] * pace, config.clip)
         else:
             demos = [shown[i] for i in next(order)] if order is not None else []
-            losses = policy_losses(policy, buffer, rows, demos, config, tally, first)
+            losses = policy_losses(policy, buffer, rows, demos, config, tally, first, read)
             taken = descend(optimiser, losses, run.knobs["lr"] * pace, config.clip)
-            losses = value_losses(critic, buffer, rows, config, tally)
+            losses = value_losses(critic, buffer, rows, config, tally, read)
             other = descend(critic_optimiser, losses, config.critic_lr * pace, config.clip)
             taken |= {"loss": taken["loss"] + other["loss"], "val/grad_norm": other["grad_norm"]}
 
@@ -191,12 +195,22 @@ def make_critic(config: Config, policy: Policy, reward_model: RewardModel) -> Cr
 
 
 def fill(
-    buffer: Buffer, rollouts: Rollouts, critic: Critic, scored: Scored, config: Config, tally: Tally
-) -> None:
-    """What the coming steps learn from: the samples, pi_old and V_old, advantages and returns."""
+    buffer: Buffer,
+    rollouts: Rollouts,
+    critic: Critic,
+    scored: Scored,
+    config: Config,
+    tally: Tally,
+    learns: bool,
+) -> Reading | None:
+    """What the coming steps learn from: the samples, pi_old and V_old, advantages and returns.
+
+    Returns the reading to learn from in the first step, where it is one and the policy `learns`.
+    """
     run, samples, mask = rollouts.run, scored.samples, scored.samples.mask
     beta = run.knobs["kl_coef"]
-    old, values = before(rollouts, critic, scored, config)
+    read = one_reading(rollouts, critic, scored, config) if learns else None
+    old, values = before(rollouts, critic, scored, config) if read is None else (one.detach() for one in read)
     moments = merge(Moments(*run.memory.get("moments", ())), scored.score)
     run.memory["moments"] = list(moments)
     counted = scaled(scored.score, moments, config.score_clip).to(old.dtype)
@@ -226,6 +240,17 @@ def fill(
     spread = returns[mask].var(correction=0)
     if spread > 0:  # else there is nothing to explain
         tally.add("val/var_explained", 1 - (returns - values)[mask].var(correction=0) / spread)
+    return read
+
+
+def one_reading(rollouts: Rollouts, critic: Critic, scored: Scored, config: Config) -> Reading | None:
+    """pi_old and V_old with their gradients, if one process reads all the answers at once; else None."""
+    x, y = scored.samples.x, scored.samples.y
+    if config.minibatches > 1 or len(y) > config.micro_batch or processes.place().size > 1:
+        return None
+    if config.critic == "shared":
+        return cast(SharedCritic, critic).read(x, y, config.temperature)
+    return rollouts.policy.logp_tok(x, y, config.temperature), critic.values(x, y)
 
 
 @torch.no_grad()
@@ -272,22 +297,31 @@ def policy_losses(
     config: Config,
     tally: Tally,
     first: bool,
+    read: Reading | None = None,
 ) -> Iterator[Tensor]:
     """Parts of L_pi for these rows, and of the demonstrations' loss."""
     tokens = buffer["mask"][rows].sum()
     for part in parts(rows, config.micro_batch):
-        logp_tok = policy.logp_tok([buffer.x[i] for i in part], buffer["y"][part], config.temperature)
+        if read is not None:
+            logp_tok = read[0]
+        else:
+            logp_tok = policy.logp_tok([buffer.x[i] for i in part], buffer["y"][part], config.temperature)
         yield policy_loss(logp_tok, buffer, part, config, tally, first).sum() / tokens
     yield from sft_losses(policy, demos, config, tally)
 
 
 def value_losses(
-    critic: Critic, buffer: Buffer, rows: Sequence[int], config: Config, tally: Tally
+    critic: Critic,
+    buffer: Buffer,
+    rows: Sequence[int],
+    config: Config,
+    tally: Tally,
+    read: Reading | None = None,
 ) -> Iterator[Tensor]:
     """Parts of L_V for these rows."""
     tokens = buffer["mask"][rows].sum()
     for part in parts(rows, config.micro_batch):
-        values = critic.values([buffer.x[i] for i in part], buffer["y"][part])
+        values = read[1] if read else critic.values([buffer.x[i] for i in part], buffer["y"][part])
         yield value_loss(values, buffer, part, config, tally).sum() / tokens
 
 
@@ -300,12 +334,13 @@ def joint_losses(
     config: Config,
     tally: Tally,
     first: bool,
+    read: Reading | None = None,
 ) -> Iterator[Tensor]:
     """Parts of L_pi + vf_coef L_V from one forward, and of the demonstrations' loss."""
     tokens = buffer["mask"][rows].sum()
     for part in parts(rows, config.micro_batch):
         x, y = [buffer.x[i] for i in part], buffer["y"][part]
-        logp_tok, values = cast(SharedCritic, critic).read(x, y, config.temperature)
+        logp_tok, values = read or cast(SharedCritic, critic).read(x, y, config.temperature)
         actor = policy_loss(logp_tok, buffer, part, config, tally, first).sum()
         yield (actor + config.vf_coef * value_loss(values, buffer, part, config, tally).sum()) / tokens
     yield from sft_losses(policy, demos, config, tally)
