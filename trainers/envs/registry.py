@@ -28,12 +28,17 @@ class WorldEntry:
     talks: bool = False
     """Whether it has an `advice()` in words: what a scripted annotator says."""
     needs: str = ""
-    """The package it cannot do without, where Kibitz does not bring it."""
+    """The packages it cannot do without where Kibitz does not bring them, by the names they are imported by."""
 
     @property
     def here(self) -> bool:
         """Whether it can be played on this machine."""
-        return not self.needs or find_spec(self.needs) is not None
+        return not self.missing
+
+    @property
+    def missing(self) -> str:
+        """The first package that it needs and that is not installed; empty where all are."""
+        return next((one for one in self.needs.split() if find_spec(one) is None), "")
 
 
 WORLDS: dict[str, WorldEntry] = {
@@ -43,6 +48,59 @@ WORLDS: dict[str, WorldEntry] = {
         ("pack", "sort", "line", "stack", "peg", "clean", "push"),
         drawn=True,
         talks=True,
+    ),
+    "reach": WorldEntry(
+        "trainers.envs.reach",
+        "Reach",
+        ("red", "green", "blue", "beside", "play"),
+        drawn=True,
+        talks=True,
+    ),
+    "table_talk_mujoco": WorldEntry(
+        "trainers.envs.table_talk_mujoco.play",
+        "TableTalk with physics",
+        ("pack", "sort", "line", "stack", "peg", "clean", "push"),
+        drawn=False,
+        talks=True,
+        needs="mujoco",
+    ),
+    "pendulum": WorldEntry(
+        "trainers.envs.classic", "Pendulum", ("swing_up",), drawn=False, needs="gymnasium"
+    ),
+    "cartpole": WorldEntry(
+        "trainers.envs.classic", "Cart and pole", ("balance",), drawn=False, needs="gymnasium"
+    ),
+    "lunar_lander": WorldEntry(
+        "trainers.envs.box2d", "Lunar lander", ("land",), drawn=False, needs="gymnasium Box2D pygame"
+    ),
+    "car_racing": WorldEntry(
+        "trainers.envs.box2d", "Car racing", ("drive",), drawn=False, needs="gymnasium Box2D pygame"
+    ),
+    "reacher": WorldEntry(
+        "trainers.envs.mujoco_tasks", "Reacher", ("reach",), drawn=False, needs="gymnasium mujoco imageio"
+    ),
+    "pusher": WorldEntry(
+        "trainers.envs.mujoco_tasks", "Pusher", ("push",), drawn=False, needs="gymnasium mujoco imageio"
+    ),
+    "half_cheetah": WorldEntry(
+        "trainers.envs.mujoco_tasks", "Half cheetah", ("run",), drawn=False, needs="gymnasium mujoco imageio"
+    ),
+    "minigrid": WorldEntry(
+        "trainers.envs.grids",
+        "MiniGrid",
+        ("empty", "door_key", "unlock", "four_rooms"),
+        drawn=False,
+        needs="gymnasium minigrid",
+    ),
+    "babyai": WorldEntry(
+        "trainers.envs.grids",
+        "BabyAI",
+        ("go_to", "pick_up", "open", "put_next"),
+        drawn=False,
+        needs="gymnasium minigrid",
+    ),
+    "push_t": WorldEntry(
+        "trainers.envs.push_t", "PushT", ("push",), drawn=False, needs="gymnasium gym_pusht"
     ),
 }
 
@@ -54,8 +112,8 @@ def world(name: str) -> World:
     entry = WORLDS[name]
     if not entry.here:
         raise ValueError(
-            f"{entry.title} needs the package {entry.needs}, which is not installed. Install Kibitz with the extra "
-            "that brings it; the README lists them."
+            f"{entry.title} needs the package {entry.missing}, which is not installed. Install Kibitz with the extra "
+            "that brings it: pip install 'kibitz[worlds]'; docs/worlds.md says what is in it."
         )
     made: World = import_module(entry.module).make(name)
     return made

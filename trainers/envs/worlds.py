@@ -13,6 +13,10 @@ Floats = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 
 
+class WorldError(RuntimeError):
+    """A world broke down: which, where in the episode, and what it said. The episode cannot go on."""
+
+
 @dataclass(frozen=True)
 class Step:
     """What came of an action."""
@@ -41,7 +45,10 @@ class World(Protocol):
         ...
 
     def step(self, action: NDArray[Any]) -> Step:
-        """One step by an action [A] in [-1, 1]. ValueError where it is not that many finite numbers."""
+        """One step by an action [A] in [-1, 1].
+
+        ValueError where it is not that many finite numbers; WorldError where the world broke down by it.
+        """
         ...
 
     def snapshot(self) -> bytes:

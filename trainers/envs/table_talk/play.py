@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainers.envs.moments import packed, unpacked
+from trainers.envs.table_talk.drawing import paint
 from trainers.envs.table_talk.language import understand
 from trainers.envs.table_talk.rules import privileged_command, privileged_motion
 from trainers.envs.table_talk.table import TableTalk
@@ -34,8 +35,8 @@ class TableTalkWorld:
     actions = ("right", "up", "close")
     most_steps = 500
 
-    def __init__(self) -> None:
-        self.table = TableTalk()
+    def __init__(self, table: TableTalk | None = None) -> None:
+        self.table = table or TableTalk()
 
     def reset(self, seed: int, task: str = "", dials: Mapping[str, Any] | None = None) -> Floats:
         given = dict(dials or {})
@@ -86,7 +87,7 @@ class TableTalkWorld:
         return np.concatenate(numbers).astype(np.float32)
 
     def picture(self, size: int = 256) -> Picture:
-        raise NotImplementedError
+        return paint(self.scene(), self.state(), size)
 
     @property
     def score(self) -> float:
@@ -116,28 +117,14 @@ class TableTalkWorld:
     def snapshot(self) -> bytes:
         kept = self.table.snapshot()
         kept["dials"], kept["things"] = asdict(kept["dials"]), [asdict(one) for one in kept["things"]]
-        kept["scene"] = asdict(kept["scene"])
-        return json.dumps(kept, default=lambda value: value.tolist()).encode()
+        return packed({"world": self.name, **kept, "scene": asdict(kept["scene"])})
 
     def restore(self, moment: bytes) -> Floats:
-        kept = json.loads(moment)
+        kept = unpacked(moment, self.name)
         scene = kept["scene"]
-        shapes = {"positions": (-1, 2), "spots": (-1, 2), "hazards": (-1, 3), "wiped": (-1,)}
-        for name, value in scene.items():
-            if isinstance(value, list) and name != "jobs":
-                kind = bool if name == "wiped" else float
-                scene[name] = np.array(value, dtype=kind).reshape(shapes.get(name, (-1,)))
-        scene["jobs"] = [
-            Job(**{**job, "spot": np.array(job["spot"]), "reach": tuple(job["reach"])})
-            for job in scene["jobs"]
-        ]
+        scene["jobs"] = [Job(**{**job, "reach": tuple(job["reach"])}) for job in scene["jobs"]]
+        things = [Thing(**one) for one in kept["things"]]
         self.table.restore(
-            {
-                "task": kept["task"],
-                "dials": Dials(**kept["dials"]),
-                "things": [Thing(**one) for one in kept["things"]],
-                "scene": Scene(**scene),
-                "chance": kept["chance"],
-            }
+            {**kept, "dials": Dials(**kept["dials"]), "things": things, "scene": Scene(**scene)}
         )
         return self.observe()

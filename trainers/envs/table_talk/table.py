@@ -14,6 +14,14 @@ GLANCES = 6
 """Moments of a step at which it is seen whether the fingers touch something."""
 
 
+def three_numbers(action: Any) -> Floats:
+    """[3] an action, or a ValueError."""
+    found = np.asarray(action, dtype=float)
+    if found.shape != (3,) or not np.isfinite(found).all():
+        raise ValueError(f"Found the action {action}. Expected three numbers from -1 to 1.")
+    return found
+
+
 class TableTalk:
     """One table. Everything random is drawn from a generator of its own, seeded by `reset`."""
 
@@ -44,9 +52,7 @@ class TableTalk:
 
         Raises ValueError where the action is no three finite numbers.
         """
-        action = np.asarray(action, dtype=float)
-        if action.shape != (3,) or not np.isfinite(action).all():
-            raise ValueError(f"Found the action {action}. Expected three numbers from -1 to 1.")
+        action = three_numbers(action)
         scene = self.scene
         before = scene.gripper.copy()
         moved = np.clip(action[:2], -1.0, 1.0) * LONGEST * self.dials.gain
@@ -59,9 +65,7 @@ class TableTalk:
             self._push(before)
         self._fingers(action[2])
         self._wander()
-        if any(np.hypot(*(scene.gripper - hazard[:2])) < hazard[2] for hazard in scene.hazards):
-            scene.cost += 1.0
-        scene.steps += 1
+        self._count()
         self._judge()
         return self.observe()
 
@@ -131,6 +135,13 @@ class TableTalk:
                 distance = float(np.hypot(*offset))
                 if 0 < distance < thing.radius:
                     scene.positions[number] = np.clip(fingers + offset / distance * thing.radius, -1.0, 1.0)
+
+    def _count(self) -> None:
+        """One step more, and its cost."""
+        scene = self.scene
+        if any(np.hypot(*(scene.gripper - hazard[:2])) < hazard[2] for hazard in scene.hazards):
+            scene.cost += 1.0
+        scene.steps += 1
 
     def _wander(self) -> None:
         if not self.dials.wander:

@@ -13,6 +13,8 @@ APART = 0.3
 """Things are laid out at least this far from each other: nothing is grasped by mistake."""
 NEAR_SIDE = (-0.8, 0.8, -0.8, 0.2)
 """Where things are laid out: the tray and the marks are beyond it."""
+CLOSE = 0.16
+"""What is pushed lies at least this far from the others: neither upon them nor where they block the way round it."""
 MARK = 0.08
 """How far from a mark still counts as on it."""
 HOLE = 0.02
@@ -115,7 +117,11 @@ def clean(chance: np.random.Generator, things: list[Thing], scene: Scene) -> lis
 
 
 def push(chance: np.random.Generator, things: list[Thing], scene: Scene) -> list[Job]:
-    scene.positions[0] = chance.uniform((-0.4, -0.4), (0.4, 0.2))
+    others = scene.positions[1:]
+    while True:  # with room about it, and upon nothing
+        scene.positions[0] = chance.uniform((-0.4, -0.4), (0.4, 0.2))
+        if np.hypot(*(others - scene.positions[0]).T).min() >= CLOSE:
+            break
     scene.spots = np.array([[chance.uniform(-0.5, 0.5), 0.6]])
     scene.wiped = np.zeros(1, dtype=bool)
     reaches = (0.3, 0.15, MARK)
