@@ -13,9 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from django.conf import settings
+
+from annotation import told
 from annotation.qa_feedback import qa_row
 from annotation.said import Criticism, Judgement, Order, Rewrite, Row, Said, Score, Walk
+from annotation.told import Gathered, StepsOf, Told
 from trainers import records
+from trainers.episodes import Episodes
 from trainers.records import Correction, Critique, Pair, Ranking, Rating, RecordError, StepLabels
 
 LONGEST_LINE = 8 * 2**20
@@ -250,12 +255,19 @@ def sign(record: Judged) -> tuple:
     return record.kind, record.annotator, frozenset(texts_of(record))
 
 
-def kibitz(file: BinaryIO) -> Iterator[Row | RecordError]:
+def steps_in_store(episode: str) -> int | None:
+    """How many steps an episode has that ended and is in this studio's store."""
+    store = Episodes(settings.EPISODES)
+    found = store.open(episode) if episode in store else None
+    return len(found) if found is not None and found.ended is not None else None
+
+
+def kibitz(file: BinaryIO, steps_of: StepsOf = steps_in_store) -> Iterator[Row | RecordError]:
     """Kibitz JSONL: what was said about answers, neighbours on one item gathered; and items still to be labelled.
 
     An item is {"kind": "item", "id", "prompt", "candidates": ["…", {"text", "policy", "source"}], "source"}.
     """
-    group: Group | None = None
+    group: Group | Gathered | None = None
     for found in objects(file):
         try:
             if isinstance(found, RecordError):
@@ -268,18 +280,26 @@ def kibitz(file: BinaryIO) -> Iterator[Row | RecordError]:
                 yield plain_item(number, row)
                 continue
             record = records.parse(json.dumps(row), number)
-            if not isinstance(record, Judged):
+            if not isinstance(record, Judged | Told):
                 raise demonstrations_have_no_place(number)
         except RecordError as problem:
             yield problem
             continue
-        if group is None or not group.takes(record):
+        about_robots = isinstance(record, Told)
+        if group is None or isinstance(group, Gathered) != about_robots or not group.takes(record):
             if group:
                 yield group.row()
             external_id = record.source.get("external_id") or record.id
             item = {"context": context(record.prompt), "candidates": [], "external_id": external_id}
-            group = Group(number, key_of(record), item)
-        group.add(record, number)
+            if about_robots:
+                group = Gathered(number, told.key_of(record), item, steps_of)
+            else:
+                group = Group(number, key_of(record), item)
+        try:
+            group.add(record, number)
+        except RecordError as problem:
+            yield problem
+            group = None
     if group:
         yield group.row()
 

@@ -18,13 +18,36 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from annotation import import_robots
 from annotation.bulk import insert
 from annotation.errors import Conflict, Invalid
 from annotation.formats import FORMATS
 from annotation.import_gold import check_gold, known
-from annotation.interfaces import critique, edit, pairwise, ranking, rating, steps
+from annotation.interfaces import (
+    clips,
+    critique,
+    driving,
+    edit,
+    hindsight,
+    pairwise,
+    ranking,
+    rating,
+    steps,
+)
 from annotation.models import Assignment, Candidate, ImportJob, Item, Label, Study, Task
-from annotation.said import Criticism, Judgement, Order, Rewrite, Row, Said, Score, Walk
+from annotation.said import (
+    Corrected,
+    Criticism,
+    Driven,
+    Judgement,
+    Order,
+    Rewrite,
+    Row,
+    Said,
+    Score,
+    Walk,
+    Watched,
+)
 from annotation.services import place_items, read_item, tasks_of
 from trainers.records import RecordError
 
@@ -39,8 +62,18 @@ COUNTED = {
     Order: "rankings",
     Criticism: "critiques",
     Walk: "step judgements",
+    Watched: "comparisons of clips",
+    Corrected: "episodes corrected",
+    Driven: "driven demonstrations",
 }
-KIND_OF = {Rewrite: edit.key, Score: rating.key, Criticism: critique.key, Walk: steps.key}
+KIND_OF = {
+    Rewrite: edit.key,
+    Score: rating.key,
+    Criticism: critique.key,
+    Walk: steps.key,
+    Corrected: hindsight.key,
+    Driven: driving.key,
+}
 """The interface that asks what was said about one answer."""
 
 
@@ -69,7 +102,8 @@ def _batches(format: str, path: Path) -> Iterator[list[Row | RecordError]]:
 
 def check(job: ImportJob, path: Path) -> Iterator[int]:
     """How many rows are checked, a batch at a time. Refused with what is wrong (the first of it, if it is much)."""
-    errors: list[RecordError] = []
+    errors: list[RecordError] = import_robots.check_episodes(job, path)
+    brought = import_robots.coming(job, path)
     ids: dict[int, int] = {}  # the hash of an external id -> its line
     total = 0
     for batch in _batches(job.format, path):
@@ -79,6 +113,7 @@ def check(job: ImportJob, path: Path) -> Iterator[int]:
                     raise row
                 total += 1
                 _check_row(job.study, row)
+                import_robots.check_clips(job.study, row.item["candidates"] or [], brought, row.line)
                 _check_id(row, ids)
             except RecordError as problem:
                 errors.append(problem)
@@ -86,7 +121,7 @@ def check(job: ImportJob, path: Path) -> Iterator[int]:
         if len(errors) >= MOST_ERRORS:
             break
         yield total
-    if not total and not errors:
+    if not total and not errors and not brought:
         errors.append(RecordError(1, "", "the file holds no rows.", "Check that it is the right file."))
     if errors:
         raise Refused(sorted(errors, key=lambda one: one.line)[:MOST_ERRORS])
@@ -102,7 +137,17 @@ def _check_row(study: Study, row: Row) -> None:
             if isinstance(said, Score):
                 _check_scale(study, said)
     except Invalid as problem:
-        raise RecordError(row.line, problem.field or "", str(problem), "Mend this row.") from None
+        line, field = _place(row, problem.field or "")
+        raise RecordError(line, field, str(problem), "Mend this row.") from None
+
+
+def _place(row: Row, field: str) -> tuple[int, str]:
+    """The line and the field of what is wrong: of several records that are one answer, the one that is meant."""
+    found = re.fullmatch(r"corrections\[(\d+)\]\.(.+)", field)
+    lines = [one.lines for one in row.said if isinstance(one, Corrected)]
+    if found and len(lines) == 1 and int(found[1]) < len(lines[0]):
+        return lines[0][int(found[1])], found[2]
+    return row.line, field
 
 
 def _check_scale(study: Study, said: Score) -> None:
@@ -202,8 +247,9 @@ class Asked:
         return self
 
     def _keep(self, said: Said, person) -> None:
-        if isinstance(said, Judgement):
-            kind, about = pairwise.key, [self.keys[place] for place in sorted(said.pair)]
+        if isinstance(said, Judgement | Watched):
+            kind = pairwise.key if isinstance(said, Judgement) else clips.key
+            about = [self.keys[place] for place in sorted(said.pair)]
         elif isinstance(said, Order):
             kind, about = ranking.key, [self.keys[place] for place in sorted(said.candidates)]
         else:
@@ -249,7 +295,17 @@ class Asked:
         return made
 
 
-Answer = pairwise.Answer | edit.Answer | rating.Answer | ranking.Answer | critique.Answer | steps.Answer
+Answer = (
+    pairwise.Answer
+    | edit.Answer
+    | rating.Answer
+    | ranking.Answer
+    | critique.Answer
+    | steps.Answer
+    | clips.Answer
+    | hindsight.Answer
+    | driving.Answer
+)
 
 
 def _answer(said: Said, keys: list[int]) -> Answer:
@@ -270,12 +326,23 @@ def _answer(said: Said, keys: list[int]) -> Answer:
         )
     if isinstance(said, Rewrite):
         return edit.Answer(keys[said.candidate], said.text)
+    if isinstance(said, Corrected):
+        return hindsight.Answer(
+            keys[said.candidate], [dict(one) for one in said.corrections], said.success, said.stages
+        )
+    if isinstance(said, Driven):
+        return driving.Answer(keys[said.candidate], said.start, said.stop, said.success, said.note)
     chosen = rejected = None
     if said.winner is not None:
         first, second = said.pair
         chosen, rejected = keys[said.winner], keys[second if said.winner == first else first]
     if said.strength not in pairwise.STRENGTHS:
         raise Invalid(f"Found the strength {said.strength}; expected 1, 2 or 3.", field="strength")
+    if isinstance(said, Watched):
+        marks = [
+            {"candidate": keys[place], "start": start, "stop": stop} for place, start, stop in said.marks
+        ]
+        return clips.Answer(said.choice, chosen, rejected, int(said.strength), said.reason, marks)
     return pairwise.Answer(said.choice, chosen, rejected, int(said.strength), said.reason)
 
 

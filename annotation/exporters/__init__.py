@@ -12,7 +12,7 @@ from django.db import connections
 
 from annotation.errors import Invalid
 from annotation.exporters import dataset as hub
-from annotation.exporters import preferences, table
+from annotation.exporters import preferences, robots, table
 from annotation.exporters.asked import PERSONAL, TIES, Asked, read
 from annotation.exporters.chosen import Counts, Source, check, choose
 from annotation.history import stories
@@ -92,6 +92,9 @@ FORMATS: dict[str, Format] = {
     "trl_chat": Format("TRL, conversational: prompt, chosen and rejected as messages", trl_chat),
     "sft": Format("TRL, prompt and completion as messages: what people wrote or rewrote", sft),
     "dataset": Format("Hugging Face dataset: Parquet and a card, zipped", dataset, "zip", "application/zip"),
+    "episodes": Format(
+        "Records about robots with their episodes, zipped", robots.episodes, "zip", "application/zip"
+    ),
     "csv": Format("CSV, for spreadsheets", csv, "csv", "text/csv; charset=utf-8"),
     "history": Format("History: an item a line, with all that happened to it", history),
 }

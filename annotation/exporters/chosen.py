@@ -174,7 +174,7 @@ def agreements(said: list[records.Record]) -> dict[int, float | None]:
 
 def verdict_of(record: records.Record) -> str:
     """What a record says, so that equal judgements are equal: which answer won, without how clearly or why."""
-    if isinstance(record, records.Pair):
+    if isinstance(record, records.Pair | records.ClipPair):
         winner = record.chosen if record.outcome == "chosen" else ""
         return records.canonical([record.outcome, winner])
     row = record.to_json()

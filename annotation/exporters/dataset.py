@@ -3,7 +3,8 @@
     .gitattributes                          for a repository at Hugging Face
     data/preference/train/00000.parquet …   prompt, chosen, rejected as messages: TRL trains on it as it is
     data/demonstration/train/00000.parquet  prompt, completion as messages
-    data/judgement/train/00000.parquet      the other kinds: what was said, as JSON
+    data/judgement/train/00000.parquet      the other kinds about texts: what was said, as JSON
+    data/robot/train/00000.parquet          the kinds about robots, as JSON; the episodes are not in it
     manifest.json                           what was asked for, and every count
     README.md                               the card
 
@@ -26,6 +27,7 @@ from annotation.models import Snapshot
 from annotation.snapshots import card
 from annotation.snapshots.facts import Facts
 from trainers import records
+from trainers.records.robots import episodes_of
 
 ROWS_A_FILE = 2_000
 BYTES_A_FILE = 4 * 2**20
@@ -39,6 +41,7 @@ TASKS = {
     "preference": ["text-generation", "reinforcement-learning"],
     "demonstration": ["text-generation"],
     "judgement": ["text-classification"],
+    "robot": ["robotics", "reinforcement-learning"],
 }
 
 
@@ -101,6 +104,7 @@ def schema(config: str) -> Any:
         ],
         "demonstration": [("prompt", chat), ("completion", chat)],
         "judgement": [("prompt", chat), ("said", text)],
+        "robot": [("prompt", chat), ("said", text)],
     }  # fmt: skip
     beside = [
         ("id", text), ("kind", text), ("weight", number), ("annotator", text), ("given_at", text),
@@ -137,7 +141,8 @@ def rows_of(record: records.Record, asked: Asked) -> Iterator[tuple[str, dict[st
     else:
         known = ("id", "kind", "prompt", "weight", "annotator", "source")
         said = {name: value for name, value in record.to_json().items() if name not in known}
-        yield "judgement", {"prompt": as_messages(record.prompt), "said": records.canonical(said)} | beside
+        config = "robot" if episodes_of(record) else "judgement"
+        yield config, {"prompt": as_messages(record.prompt), "said": records.canonical(said)} | beside
 
 
 def dataset(source: Source, asked: Asked) -> Iterator[bytes]:

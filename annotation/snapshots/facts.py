@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainers import records
+from trainers.records.robots import episodes_of
 from trainers.registry import learns_from
 
 
@@ -37,12 +38,15 @@ class Facts:
     unlicensed: int = 0
     first_unlicensed: str = ""
     """The item of the first record without a licence."""
+    episodes: Counter[str] = field(default_factory=Counter)
+    """Records, by the episodes that they stand on."""
     _last: Any = None
 
     def note(self, record: records.Record) -> None:
         self.records += 1
         self.counts[record.kind] += 1
-        if isinstance(record, records.Pair):
+        self.episodes.update(episodes_of(record))
+        if isinstance(record, records.Pair | records.ClipPair):
             self.outcomes[record.outcome] += 1
         source = record.source
         given, terms = source.get("given", {}), source.get("terms", {})

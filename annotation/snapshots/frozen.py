@@ -21,11 +21,12 @@ from django.db import connection, transaction
 
 from annotation.errors import Conflict, Invalid
 from annotation.models import Snapshot, Study
-from annotation.snapshots import card
+from annotation.snapshots import card, episodes
 from annotation.snapshots.facts import Facts
 from annotation.snapshots.reading import Process, read
 from annotation.webhooks import tell
 from trainers import records
+from trainers.episodes import NoEpisode
 
 FORMAT = "kibitz-records-1"
 
@@ -46,6 +47,7 @@ def freeze(*, study: Study, by, name: str = "") -> Snapshot:
             digest, size = _write_records(study, draft / "records.jsonl", facts, process)
         if not facts.records:
             raise Invalid(_nothing(process), field="study")
+        stands_on = episodes.described(facts.episodes)
         manifest = {
             "format": FORMAT,
             "study": {"id": study.pk, "name": study.name},
@@ -54,12 +56,14 @@ def freeze(*, study: Study, by, name: str = "") -> Snapshot:
             **facts.to_json(),
             "about": about,
             "process": process.log(),
+            **({"episodes": stands_on} if stands_on else {}),
         }
         text = card.body(
             about,
             facts,
             process.log(),
             records=f"`records.jsonl`, one JSON object a line, SHA-256 `{digest}`",
+            more=episodes.section(stands_on),
         )
         _write(draft / "manifest.json", records.canonical(manifest) + "\n")
         _write(draft / "card.md", text)
@@ -151,7 +155,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def verify(snapshot: Snapshot) -> Path:
-    """The folder of a snapshot whose records are byte for byte what was frozen; Damaged otherwise."""
+    """The folder of a snapshot whose records, and episodes, are byte for byte what was frozen; Damaged otherwise."""
     path = snapshot.folder / "records.jsonl"
     if not path.exists():
         raise Damaged(f"The files of {snapshot} are gone: {path} is missing. Restore them, or freeze again.")
@@ -162,6 +166,10 @@ def verify(snapshot: Snapshot) -> Path:
             f"The records of {snapshot} were changed after freezing: expected SHA-256 {snapshot.digest}, "
             f"found {found}. Restore {path}, or delete its folder and freeze again."
         )
+    try:
+        episodes.check(manifest_of(snapshot).get("episodes", []))
+    except (NoEpisode, ValueError) as problem:
+        raise Damaged(f"{snapshot} stands on an episode that is not as it was. {problem}") from None
     return snapshot.folder
 
 

@@ -31,6 +31,7 @@ from annotation.models import (
     Verdict,
     Wording,
 )
+from annotation.snapshots.episodes import GONE, WITHDRAWN, Stands
 from annotation.snapshots.names import People
 from trainers import records
 
@@ -44,6 +45,8 @@ FILTERS = {
     "repeat": "the same question, asked of the same person again",
     "consent_withdrawn": "the annotator took their consent back",
     "personal_data": "somebody reported personal data, and nobody has looked into it",
+    GONE: "the episode that it is about has not ended, or is not in this studio's store",
+    WITHDRAWN: "whoever drove or steered the episode took their consent back",
     "settled": "a reviewer settled the task: the verdict stands in place of the labels",
 }
 """Why a label is left out, by name, in the order in which it is asked."""
@@ -118,6 +121,7 @@ class Reader:
         self.study, self.process = study, process
         self.people = People(study)
         self.gone = consent.withdrawn(study)
+        self.episodes = Stands(study, self.gone)
         self.reported = set(
             Remark.objects.filter(
                 study=study, kind=Remark.Kind.FLAG, reason=Remark.Reason.PERSONAL, resolved_at=None
@@ -179,6 +183,8 @@ class Reader:
             return "consent_withdrawn"
         if task.item_id in self.reported:
             return "personal_data"
+        if getattr(interface(task.kind), "CLIPS", False):
+            return self.episodes.reason(task.item.candidates.all())
         return None
 
     def _records(self, label: Label) -> list[records.Record]:

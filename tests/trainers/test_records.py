@@ -8,9 +8,13 @@ import pytest
 
 from trainers import records
 from trainers.records import (
+    ClipPair,
     Correction,
     Critique,
     Demonstration,
+    Drive,
+    EpisodeMark,
+    LanguageCorrection,
     Message,
     Pair,
     Ranking,
@@ -24,6 +28,7 @@ from trainers.records import (
 )
 
 CHAT = (Message("system", "Be brief."), Message("user", "Hi"))
+EPISODE, OTHER = "0123456789abcdef" * 2, "f" * 32
 ALL = [
     Pair("1", "How?", "So.", "Thus.", "tie", 2.0, 0.5, "ann", "both fine", {"run": 3}),
     Pair("2", CHAT, "Hello!", "What?"),
@@ -47,6 +52,40 @@ ALL = [
     Critique("9", "How?", "So.", ()),
     StepLabels("10", "1+1?", ("one", "and one", "is 3", "so 3"), (1, 0, -1, None), 2, 0.5, "ann", {"run": 3}),
     StepLabels("11", "1+1?", ("is 2",), (1,), None),
+    ClipPair(
+        "12",
+        "Pack it.",
+        f"clip:{EPISODE}:0-20",
+        f"clip:{OTHER}:5-25",
+        "tie",
+        2.0,
+        0.5,
+        "ann",
+        (f"clip:{EPISODE}:3-9", f"clip:{OTHER}:24-25"),
+        {"run": 3},
+    ),
+    ClipPair("13", "Pack it.", f"clip:{EPISODE}:0-20", f"clip:{EPISODE}:20-40"),
+    LanguageCorrection(
+        "14",
+        "Pack it.",
+        EPISODE,
+        40,
+        52,
+        "no, more left",
+        "move left",
+        "command",
+        "correction",
+        True,
+        "grasp the mug",
+        0.5,
+        "ann",
+        {"run": 3},
+    ),
+    LanguageCorrection("15", "Pack it.", EPISODE, 0, 1, "", "", type="rejected", live=False),
+    LanguageCorrection("16", "Pack it.", EPISODE, 3, 9, "左", "down", layer="motion"),
+    Drive("17", "Pack it.", EPISODE, 0, 300, 0.5, "ann", {"run": 3}),
+    EpisodeMark("18", "Pack it.", EPISODE, True, {"1. mug": True, "2. cup": False}, 0.5, "ann", {"run": 3}),
+    EpisodeMark("19", "Pack it.", EPISODE, False),
 ]
 OF_OLD = """
 {"annotator":"ann","chosen":"So.","id":"1","kind":"pair","outcome":"tie","prompt":"How?","reason":"both fine","rejected":"Thus.","source":{"run":3},"strength":2.0,"weight":0.5}
@@ -76,6 +115,26 @@ def stretch(start=0, end=1, type="Redundant", **change) -> dict:
 def stepped(**change) -> str:
     row = {"kind": "step_labels", "id": "1", "prompt": "p", "steps": ["a", "b"], "labels": [1, -1]}
     return json.dumps({**row, "first_wrong": 1, **change})
+
+
+def compared(**change) -> str:
+    row = {"kind": "clip_pair", "id": "1", "prompt": "p", "chosen": f"clip:{EPISODE}:0-20"}
+    return json.dumps({**row, "rejected": f"clip:{OTHER}:0-20", **change})
+
+
+def corrected(**change) -> str:
+    row = {"kind": "language_correction", "id": "1", "prompt": "p", "episode": EPISODE, "start": 2, "stop": 5}
+    return json.dumps({**row, "text": "left", "command": "move left", **change})
+
+
+def driven(**change) -> str:
+    row = {"kind": "drive", "id": "1", "prompt": "p", "episode": EPISODE, "start": 2, "stop": 5}
+    return json.dumps({**row, **change})
+
+
+def marked(**change) -> str:
+    row = {"kind": "episode_mark", "id": "1", "prompt": "p", "episode": EPISODE, "success": True}
+    return json.dumps({**row, **change})
 
 
 def rated(**change) -> str:
@@ -141,6 +200,31 @@ def test_a_record_written_and_read_is_the_same_record_with_the_same_bytes(record
         ),
         ('{"kind": "demonstration", "id": "1", "prompt": "p", "answer": "\\u0000"}', "answer", "NUL"),
         ('{"kind": "demonstration", "id": "1", "prompt": "p", "answer": "\\ud800"}', "answer", "surrogate"),
+        (compared(chosen="clip:../../etc:0-20"), "chosen", 'found "clip:../../etc:0-20"'),
+        (compared(chosen=f"clip:{EPISODE}:20-20"), "chosen", "found"),
+        (compared(chosen=f"clip:{EPISODE}:-1-20"), "chosen", "found"),
+        (compared(chosen=f"clip:{EPISODE.upper()}:0-20"), "chosen", "found"),
+        (compared(chosen=f"clip:{EPISODE}:0-٢٠"), "chosen", "found"),
+        (compared(rejected=None), "rejected", "found nothing"),
+        (compared(rejected=f"clip:{EPISODE}:0-20"), "rejected", "is the chosen clip"),
+        (compared(outcome="left"), "outcome", 'found "left"'),
+        (compared(marks=f"clip:{EPISODE}:1-2"), "marks", "found"),
+        (compared(marks=[f"clip:{EPISODE}:19-21"]), "marks[0]", "19-21"),
+        (compared(strength="2"), "strength", 'found "2"'),
+        (corrected(episode="../../../etc/passwd"), "episode", "found"),
+        (corrected(start=5), "stop", "found 5 to 5"),
+        (corrected(start=-1), "stop", "found -1 to 5"),
+        (corrected(start=True), "start", "found true"),
+        (corrected(stop=2.5), "stop", "found 2.5"),
+        (corrected(command=" "), "command", "is empty"),
+        (corrected(layer="arm"), "layer", 'found "arm"'),
+        (corrected(type="praise"), "type", 'found "praise"'),
+        (corrected(live=1), "live", "found 1"),
+        (corrected(steps=3), "steps", "no such field"),
+        (driven(stop=None), "stop", "found nothing"),
+        (driven(episode=7), "episode", "found 7"),
+        (marked(success=1), "success", "found 1"),
+        (marked(stages=["mug"]), "stages", "found"),
         (rated(scores=3), "scores", "found 3"),
         (rated(scores={}, scale={}), "scores", "judge nothing"),
         (rated(scores={"wit": 1}), "scores", "judge wit; the scale is of tone"),

@@ -58,12 +58,17 @@ class ClipPair(Line):
         marks = row.get("marks", [])
         if not isinstance(marks, list | tuple):
             raise RecordError(line, "marks", f"found {shown(marks)}.", "Expected a list of clips.")
+        chosen, rejected = (clip(row.get(name), name, line) for name in ("chosen", "rejected"))
+        if chosen == rejected:
+            raise RecordError(
+                line, "rejected", f"is the chosen clip, {shown(chosen)}.", "Compare two clips that differ."
+            )
         return {
-            "chosen": clip(row.get("chosen"), "chosen", line),
-            "rejected": clip(row.get("rejected"), "rejected", line),
+            "chosen": chosen,
+            "rejected": rejected,
             "outcome": outcome,
             "strength": number(row.get("strength", 1.0), "strength", line),
-            "marks": tuple(clip(one, f"marks[{n}]", line) for n, one in enumerate(marks)),
+            "marks": tuple(mark(one, (chosen, rejected), f"marks[{n}]", line) for n, one in enumerate(marks)),
         }
 
 
@@ -174,6 +179,14 @@ def clip(value: Any, name: str, line: int) -> str:
         raise RecordError(line, name, f"found {shown(value)}.", str(problem)) from None
 
 
+def mark(value: Any, compared: tuple[str, ...], name: str, line: int) -> str:
+    """The text of a clip that lies within one of those that were compared."""
+    found = clip(value, name, line)
+    if not any(Clip.read(found) in Clip.read(one) for one in compared):
+        raise RecordError(line, name, f"found {shown(found)}.", "Expected a stretch of one of the two clips.")
+    return found
+
+
 def episode(row: Json, line: int) -> str:
     name = text(row, "episode", line)
     if not NAME.fullmatch(name):
@@ -189,3 +202,12 @@ def stretch(row: Json, line: int) -> Json:
     if not 0 <= start < stop:
         raise RecordError(line, "stop", f"found {start} to {stop}.", "Expected at least one step, from 0 on.")
     return {"episode": episode(row, line), "start": start, "stop": stop}
+
+
+def episodes_of(record: object) -> tuple[str, ...]:
+    """The episodes that a record stands on, each once; none for what is about texts."""
+    if isinstance(record, ClipPair):
+        return tuple(dict.fromkeys(Clip.read(one).episode for one in (record.chosen, record.rejected)))
+    if isinstance(record, LanguageCorrection | Drive | EpisodeMark):
+        return (record.episode,)
+    return ()
