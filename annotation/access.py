@@ -2,7 +2,19 @@
 
 from django.http import Http404
 
-from annotation.models import ImportJob, Item, Label, Membership, Remark, Role, Snapshot, Study, Task, Webhook
+from annotation.models import (
+    ImportJob,
+    Item,
+    Label,
+    Membership,
+    Recording,
+    Remark,
+    Role,
+    Snapshot,
+    Study,
+    Task,
+    Webhook,
+)
 
 UNKNOWN = "There is no such {}, or it is not yours to see."
 
@@ -63,6 +75,13 @@ def import_for(user, pk: int) -> ImportJob:
 
 def webhook_for(user, pk: int) -> Webhook:
     return _member_row(Webhook.objects.select_related("study"), user, pk, Role.RESEARCHER, "webhook")
+
+
+def recording_for(user, episode: str, role: Role = Role.ANNOTATOR) -> Recording:
+    """By the name of its episode: what annotators are shown names no row."""
+    rows = Recording.objects.select_related("study")
+    found = None if "\x00" in episode else rows.filter(episode=episode).values_list("pk", flat=True).first()
+    return _member_row(rows, user, found or 0, role, "recording")
 
 
 def _member_row(rows, user, pk: int, role: Role, what: str):

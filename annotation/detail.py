@@ -110,6 +110,35 @@ def _conversation(answer: Mapping, candidates: Mapping[int, Candidate], task: Ta
     return {"turns": turns}
 
 
+def _clips(answer: Mapping, candidates: Mapping[int, Candidate], task: Task) -> dict[str, Any]:
+    names = dict(zip(task.candidates, "AB", strict=False))
+    marks = [
+        (f"Marked on {names.get(one['candidate'], '?')}", f"steps {one['start']} to {one['stop'] - 1}")
+        for one in answer.get("marks", [])
+    ]
+    return {"facts": marks} if marks else {}
+
+
+def _hindsight(answer: Mapping, candidates: Mapping[int, Candidate], task: Task) -> dict[str, Any]:
+    facts = []
+    for one in answer["corrections"]:
+        said = "rejected" if one["type"] == "rejected" and not one["command"] else one["command"]
+        before = "was" if one["type"] == "rejected" else "instead of"
+        parts = [
+            f"“{one['text']}”" if one["text"] and one["text"] != said else "",
+            f"{before} “{one['predicted']}”" if one["predicted"] else "",
+            "said live" if one["live"] else "",
+        ]
+        rest = ", ".join(filter(None, parts))
+        facts.append((f"Steps {one['start']} to {one['stop'] - 1}", f"{said} ({rest})" if rest else said))
+    facts += [(name, "done" if done else "not done") for name, done in answer["stages"].items()]
+    return {"facts": facts} if facts else {}
+
+
+def _driving(answer: Mapping, candidates: Mapping[int, Candidate], task: Task) -> dict[str, Any]:
+    return {"facts": [("Note", answer["note"])]} if answer["note"] else {}
+
+
 DETAILS: dict[str, Callable[[Mapping, Mapping[int, Candidate], Task], dict[str, Any]]] = {
     "pairwise": _pairwise,
     "critique": _critique,
@@ -117,4 +146,7 @@ DETAILS: dict[str, Callable[[Mapping, Mapping[int, Candidate], Task], dict[str, 
     "demonstration": _demonstration,
     "steps": _steps,
     "conversation": _conversation,
+    "clips": _clips,
+    "hindsight": _hindsight,
+    "driving": _driving,
 }

@@ -25,7 +25,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models.functions import Now
 
-from annotation import importers, policies, webhooks
+from annotation import import_robots, importers, policies, webhooks
 from annotation.errors import Conflict, Invalid
 from annotation.formats import FORMATS
 from annotation.models import Assignment, ImportJob, Item, Label, Study, Task
@@ -261,6 +261,9 @@ def _refuse_twice(job: ImportJob) -> None:
 def _store(job: ImportJob, path: Path) -> None:
     """The second reading, from after the last batch that was stored."""
     counts = Counter(job.counts)
+    if taken := import_robots.take_in(job, path):
+        counts["episodes"] = taken
+        _advance(job, counts=dict(counts))
     people = importers.People()
     rows = islice(importers.rows_of(job.format, path), job.done, None)
     while batch := list(islice(rows, importers.BATCH)):
@@ -316,6 +319,7 @@ def _remove(job: ImportJob) -> None:
             Item.objects.filter(pk__in=items).delete()
             job.done = max(0, job.done - len(items))
             ImportJob.objects.filter(pk=job.pk).update(done=job.done, sent_at=Now())
+    import_robots.take_out(job)
     job.status = ImportJob.Status.FAILED if job.errors else ImportJob.Status.CANCELLED
     job.done, job.counts = 0, {}
     job.finished_at = Now()

@@ -7,11 +7,11 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
-from annotation.interfaces import pairwise
 from annotation.interfaces.registry import INTERFACES, interface
 from annotation.models import Label, Study
 from annotation.reliability import drawing, newest
 from annotation.reliability.alarms import chance
+from annotation.reliability.answers import PAIRS
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def agreement(study: Study) -> Agreement | None:
 
     Each comparison counts once, however many judged it: pairs of answers to one comparison are not independent.
     """
-    labels = Label.objects.current().filter(study=study, kind=pairwise.key).order_by("task_id")
+    labels = Label.objects.current().filter(study=study, kind__in=PAIRS).order_by("task_id")
     said = labels.values_list("task_id", "answer__choice", "answer__chosen")
     shares = []
     for _, answers in groupby(said.iterator(), key=lambda row: row[0]):

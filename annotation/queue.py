@@ -87,6 +87,7 @@ HAD = """
 # these, its mean share of the points.
 WINS = """CASE said.kind
     WHEN 'pairwise' THEN (said.answer->>'chosen' = c.id::text)::int
+    WHEN 'clips' THEN (said.answer->>'chosen' = c.id::text)::int
     WHEN 'ranking' THEN (
         SELECT count(*) FROM jsonb_array_elements_text(said.answer->'candidates') WITH ORDINALITY mine (id, nth),
             jsonb_array_elements_text(said.answer->'ranks') below

@@ -79,7 +79,49 @@ class Walk:
     source: dict[str, Any] = field(default_factory=dict)
 
 
-Said = Judgement | Rewrite | Score | Order | Criticism | Walk
+@dataclass(frozen=True)
+class Watched:
+    """Somebody compared two clips of robots."""
+
+    pair: tuple[int, int]
+    winner: int | None
+    choice: str = "chosen"
+    strength: float = 1.0
+    marks: tuple[tuple[int, int, int], ...] = ()
+    """What decided it: the clip's place, and from which step of its episode up to which."""
+    reason: str = ""
+    annotator: str = ""
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """Somebody said what a robot should have done, and whether it succeeded."""
+
+    candidate: int
+    corrections: tuple[dict[str, Any], ...]
+    success: bool | None = None
+    stages: dict[str, bool] = field(default_factory=dict)
+    lines: tuple[int, ...] = ()
+    """In which line of the file each correction stands."""
+    annotator: str = ""
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Driven:
+    """Somebody drove a robot, to show how it is done."""
+
+    candidate: int
+    start: int
+    stop: int
+    success: bool | None = None
+    note: str = ""
+    annotator: str = ""
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+Said = Judgement | Rewrite | Score | Order | Criticism | Walk | Watched | Corrected | Driven
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,12 @@ from annotation.views import (
     label,
     mine,
     quality,
+    recordings,
     remarks,
     review,
     rules,
     studies,
+    understanding,
     webhooks,
 )
 
@@ -47,6 +49,7 @@ urlpatterns = [
     path("tasks/<int:pk>/conversation/", conversation.conversation, name="conversation"),
     path("tasks/<int:pk>/skip/", label.skip, name="skip"),
     path("tasks/<int:pk>/revise/", label.revise, name="revise"),
+    path("tasks/<int:pk>/understand/", understanding.understand, name="understand"),
     path("tasks/<int:pk>/remark/", remarks.remark, name="remark"),
     path("studies/<int:pk>/review/", review.tasks, name="review"),
     path("studies/<int:pk>/rules/", rules.rules, name="rules"),
@@ -59,4 +62,7 @@ urlpatterns = [
     path("remarks/<int:pk>/resolve/", review.resolve, name="resolve"),
     path("items/<int:pk>/", review.item, name="item"),
     path("studies/<int:pk>/mine/", mine.mine, name="mine"),
+    path("recordings/<slug:episode>/", recordings.recording, name="recording"),
+    path("recordings/<slug:episode>/steps/", recordings.steps, name="recording_steps"),
+    path("recordings/<slug:episode>/picture/<int:step>.jpg", recordings.picture, name="recording_picture"),
 ]

@@ -68,7 +68,10 @@ class SubmitIn(Schema):
         'ranking: {"ranks": {"17": 1, "18": null}} by candidate; '
         'steps: {"first_wrong": 2}, counted from 0, null where none is, or {"labels": [1, 0, -1, null]}; '
         'demonstration: {"text"} or {"turns": [{"role", "content"}]}; '
-        "conversation: {}, since its turns are kept already"
+        "conversation: {}, since its turns are kept already; "
+        'clips: {"choice", "strength", "reason", "marks": [{"candidate", "start", "stop"}]}; '
+        'hindsight: {"corrections": [{"start", "stop", "text", "command", "layer", "type"}], "success", "stages"}; '
+        'driving: {"start", "stop", "success", "note", "kept"}'
     )
     key: str = Field(description="A UUID that you make for this answer: sent again, it is the same label.")
     seconds: float = 0.0

@@ -222,18 +222,29 @@ def read(post: Mapping[str, Any], claim) -> Answer:
     `strength` stands beside a and b, or behind them: a3. `criteria` has a3 to b3 or tie by the name of each criterion
     that was judged; in a form, `criterion.NAME`.
     """
+    verdict = read_verdict(post, claim)
+    return Answer(**verdict, criteria=_read_verdicts(post, claim))
+
+
+def read_verdict(post: Mapping[str, Any], claim) -> dict[str, Any]:
+    """Which of the two is better, how clearly, and why: the fields of an answer but for the criteria."""
     choice, strength = post.get("choice"), post.get("strength")
     if isinstance(choice, str) and choice[:-1] in SIDES:  # a button sends one value: a3 is "A, much better"
         choice, strength = choice[:-1], choice[-1]
     reason = screen.read_text(post.get("reason") or "", "reason").strip()
     if choice not in (*SIDES, "tie", "both_bad"):
         raise Invalid(f"Found {choice!r}; expected a, b, tie or both_bad.", field="choice")
-    criteria = _read_verdicts(post, claim)
     if choice not in SIDES:
-        return Answer(choice, reason=reason, criteria=criteria)
+        return {"choice": choice, "reason": reason}
     side = SIDES.index(choice)
     chosen, rejected = claim.candidates[side], claim.candidates[1 - side]
-    return Answer("chosen", chosen.pk, rejected.pk, _strength(strength), reason, criteria)
+    return {
+        "choice": "chosen",
+        "chosen": chosen.pk,
+        "rejected": rejected.pk,
+        "strength": _strength(strength),
+        "reason": reason,
+    }
 
 
 def _read_verdicts(post: Mapping[str, Any], claim) -> dict[str, dict]:

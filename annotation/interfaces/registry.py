@@ -20,6 +20,9 @@ INTERFACES: dict[str, str] = {
     "steps": "annotation.interfaces.steps",
     "demonstration": "annotation.interfaces.demonstration",
     "conversation": "annotation.interfaces.conversation",
+    "clips": "annotation.interfaces.clips",
+    "hindsight": "annotation.interfaces.hindsight",
+    "driving": "annotation.interfaces.driving",
 }
 
 

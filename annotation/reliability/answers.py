@@ -34,6 +34,8 @@ Floats = NDArray[np.float64]
 
 SIGNS = {1: "the first is better", 0: "tie", -1: "the second is better"}
 BOTH_BAD = "both bad"
+PAIRS = ("pairwise", "clips")
+"""The kinds that say which of two is better, and how clearly."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Question:
 
     @property
     def comparison(self) -> bool:
-        return self.name in ("pairwise", "ranking")
+        return self.name in (*PAIRS, "ranking")
 
 
 @dataclass
@@ -123,7 +125,7 @@ def points(kind: str, answer: dict, candidates: list[int], item: int) -> Iterato
         said = module.judgement(answer, known)
         if said is None:
             return
-        if kind != "pairwise":
+        if kind not in PAIRS:
             yield Point(kind, (item, *known), str(said))
             return
         if isinstance(said, int):
@@ -208,7 +210,7 @@ def _side(point: Point, order: list[int]) -> int:
 
 def _pressed(kind: str, answer: dict, order: list[int]) -> str:
     """The answer by places on the screen: somebody who presses one key again and again gives equal ones."""
-    if kind == "pairwise":
+    if kind in PAIRS:
         if answer["choice"] != "chosen":
             return answer["choice"]
         place = order.index(answer["chosen"]) + 1 if answer["chosen"] in order else 0
@@ -253,7 +255,7 @@ def _question(name: str, rows: list[tuple], people: dict[int, int]) -> Question:
     whole = [np.array(column, dtype=np.int64) for column in (unit, person, answer, direction, side)]
     kind = name.split(":")[0]
     return Question(
-        name, kind, kind in ("pairwise", "rating"), list(units), tasks, said, whole[0], whole[1], whole[2],
+        name, kind, kind in (*PAIRS, "rating"), list(units), tasks, said, whole[0], whole[1], whole[2],
         np.array(grade, dtype=float), whole[3], whole[4], np.array(weight), np.array(day), strata,
     )  # fmt: skip
 

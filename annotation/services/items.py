@@ -23,6 +23,7 @@ from annotation.models import (
     Study,
     Task,
 )
+from trainers.episodes import CLIP
 from trainers.records import RANKED
 
 LONGEST_TEXT = 200_000
@@ -77,11 +78,18 @@ def place_items(study: Study, rows: list[tuple[Item, list[Candidate]]]) -> None:
 
 
 def tasks_of(study: Study, item: Item, candidates: list[Candidate]) -> list[Task]:
-    """What the study asks about a stored item, in the order of its interfaces; not stored yet."""
+    """What the study asks about a stored item, in the order of its interfaces; not stored yet.
+
+    Clips of robots are for the interfaces about clips, and texts for all others: nobody is asked to rate an address.
+    """
     found: dict[str, list[list[Candidate]]] = {}
     for entry in study.interfaces:
         module = interface(entry["kind"])
-        found[entry["kind"]] = module.tasks(candidates, read_options(module.Options, entry["options"]))
+        clips = getattr(module, "CLIPS", False)
+        asked = [one for one in candidates if bool(CLIP.fullmatch(one.text)) == clips]
+        if candidates and not asked:
+            continue
+        found[entry["kind"]] = module.tasks(asked, read_options(module.Options, entry["options"]))
     tasks = []
     for kind, questions in found.items():
         waiting = any(found.get(before) for before in interface(kind).FOLLOWS)

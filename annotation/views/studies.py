@@ -10,6 +10,7 @@ from annotation import live, overview, richtext
 from annotation.access import membership_for, study_for
 from annotation.errors import Invalid
 from annotation.forms import NewStudyForm, StudyForm
+from annotation.interfaces.registry import interface
 from annotation.models import Role
 from annotation.services import archive_study, change_study, create_study, progress
 
@@ -57,6 +58,7 @@ def study(request, pk):
         "pace": overview.pace(mine.study, wanted - given),
         "progress": progress(mine.study, request.user),
         "now": live.figures(mine.study.pk),
+        "about_robots": any(getattr(interface(kind), "CLIPS", False) for kind in mine.study.kinds),
         "may_review": mine.may(Role.REVIEWER),
         "may_research": mine.may(Role.RESEARCHER),
     }

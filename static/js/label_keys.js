@@ -4,9 +4,9 @@
 
 const WRITABLE = "input:not([type=checkbox], [type=radio], [type=range]), textarea, select, [contenteditable]";
 
-/** The name of a key press as data-key spells it: "7", "n", "ctrl+enter". */
+/** The name of a key press as data-key spells it: "7", "n", "space", "ctrl+enter". */
 export function nameOf(event) {
-  const key = event.key.toLowerCase();
+  const key = event.key === " " ? "space" : event.key.toLowerCase();
   return (event.ctrlKey || event.metaKey) && key === "enter" ? "ctrl+enter" : key;
 }
 
@@ -30,10 +30,13 @@ function close(page) {
   return open.length > 0;
 }
 
-/** Listens on the whole page. A key held down counts once: nobody means to judge ten pairs with it. */
+/**
+ * Listens on the whole page. A key held down counts once: nobody means to judge ten pairs with it. But for controls
+ * with `data-repeats`, which go a step further each time.
+ */
 export function listen(page) {
   page.addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || event.repeat || event.isComposing) return;
+    if (event.defaultPrevented || event.isComposing) return;
     const name = nameOf(event);
     if (name !== "ctrl+enter" && (event.ctrlKey || event.metaKey || event.altKey)) return;
     const writing = event.target.closest?.(WRITABLE);
@@ -43,13 +46,14 @@ export function listen(page) {
       if (close(page) || writing || event.target.closest?.("details.menu")) return;
     }
     if (writing && name !== "ctrl+enter") return;
-    // A button or link in focus keeps its own Enter.
+    // A button or link in focus keeps its own Enter, and what can be ticked its own Space.
     if (name === "enter" && event.target.closest?.("a, button, summary")) return;
+    if (name === "space" && event.target.closest?.("button, summary, input")) return;
     // In an open flag, and while one is told how it went, the keys are its own: 1 must not judge.
     const scope = page.querySelector(".feedback") ?? event.target.closest?.("[data-own-keys]") ?? page;
     const attribute = scope === page ? "data-key" : "data-own-key";
     const pressed = scope.querySelector(`[${attribute}="${CSS.escape(name)}"]:not([hidden], :disabled)`);
-    if (!pressed) return;
+    if (!pressed || (event.repeat && !pressed.hasAttribute("data-repeats"))) return;
     event.preventDefault();
     pressed.click();
     if (pressed.matches("[type=radio]")) scope.querySelector("[data-sentence]")?.focus();

@@ -116,6 +116,8 @@ class LabelTask extends HTMLElement {
 
   taken(form) {
     apply(form, this.keys);
+    // Not shown yet: whoever needs more than what is written in it fetches it now.
+    this.dispatchEvent(new CustomEvent("kibitz:taken", { bubbles: true, detail: form }));
     const { task, kind, label } = form.dataset;
     return { id: Number(task), kind, label, form, clock: new Clock() };
   }

@@ -8,6 +8,7 @@ from django.db import connection
 
 from annotation import services
 from annotation.models import Assignment, Role, Study
+from tests.annotation import robots
 
 numbers = count(1)
 SAID = {
@@ -30,7 +31,7 @@ def study(
     owner=None,
     **rest,
 ) -> Study:
-    """A study over numbered prompts and answers; `members` annotators join it."""
+    """A study over numbered prompts and answers, or over recordings of robots; `members` annotators join it."""
     made = services.create_study(
         name=rest.pop("name", "Which is kinder?"),
         owner=owner or person(),
@@ -39,7 +40,9 @@ def study(
         licence=rest.pop("licence", "CC-BY-4.0"),
         **rest,
     )
-    if items:
+    if items and all(kind in robots.KINDS for kind in made.kinds):
+        robots.ask(made, items)
+    elif items:
         services.add_items(
             study=made,
             items=[
