@@ -17,6 +17,7 @@ from ninja.openapi.schema import REF_TEMPLATE, OpenAPISchema
 from annotation.api import router as annotation_router
 from annotation.errors import Conflict, Invalid
 from webapp.accounts.auth import api_auth
+from webapp.robots.api import router as robots_router
 from webapp.runs.api import router as runs_router
 from webapp.strict_parser import StrictParser
 
@@ -74,6 +75,7 @@ api = StudioAPI(
 )
 api.add_router("", annotation_router)
 api.add_router("", runs_router)
+api.add_router("", robots_router)
 
 
 def refuse(

@@ -12,6 +12,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 django.setup(set_prefix=False)  # loads the apps, which the routes below need
 
 from annotation.routing import websocket_urlpatterns as study_sockets  # noqa: E402
+from webapp.robots.routing import websocket_urlpatterns as robot_sockets  # noqa: E402
 from webapp.runs.routing import websocket_urlpatterns as run_sockets  # noqa: E402
 from webapp.threads import Pages  # noqa: E402
 
@@ -19,7 +20,7 @@ application = ProtocolTypeRouter(
     {
         "http": Pages(),
         "websocket": AllowedHostsOriginValidator(
-            AuthMiddlewareStack(URLRouter([*run_sockets, *study_sockets]))
+            AuthMiddlewareStack(URLRouter([*run_sockets, *study_sockets, *robot_sockets]))
         ),
     }
 )

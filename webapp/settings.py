@@ -10,6 +10,7 @@
 | KIBITZ_PRODUCTION | 1: HTTPS only, secure cookies, no default secret | 0 |
 | KIBITZ_SECRET_KEY | the signing secret | made once, kept in KIBITZ_HOME |
 | KIBITZ_SLOTS | runs trained at once by a worker | 2 |
+| KIBITZ_ROBOTS | robots at work at once by a worker | 4 |
 | KIBITZ_UPLOAD_MB | the largest import accepted, in MiB | 512 |
 | KIBITZ_WEBHOOKS_PRIVATE | 1: letters may go to loopback and private addresses | 0 |
 | KIBITZ_DEBUG | 1: Django's debug pages | 0 |
@@ -87,6 +88,7 @@ KIBITZ_WEBHOOKS_PRIVATE = flag("KIBITZ_WEBHOOKS_PRIVATE")
 KIBITZ_HOME = embedded.home()
 KIBITZ_PORT = number("KIBITZ_PORT", 8700, 1, 65535)
 KIBITZ_SLOTS = number("KIBITZ_SLOTS", 2, 1, 256)
+KIBITZ_ROBOTS = number("KIBITZ_ROBOTS", 4, 1, 256)
 KIBITZ_UPLOAD_BYTES = number("KIBITZ_UPLOAD_MB", 512, 1, 1_000_000) * 2**20
 SNAPSHOTS = KIBITZ_HOME / "snapshots"
 RUNS = KIBITZ_HOME / "runs"

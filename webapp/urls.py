@@ -8,6 +8,7 @@ handler404 = "webapp.api.no_such_address"
 urlpatterns = [
     path("", include("webapp.accounts.urls")),
     path("api/", api.urls),
+    path("", include("webapp.robots.urls")),
     path("", include("webapp.runs.urls")),
     path("", include("annotation.urls")),
 ]

@@ -18,10 +18,12 @@ from annotation import consent, exchanges, gold, import_jobs, remarks, review, s
 from annotation.interfaces.registry import INTERFACES
 from annotation.models import Delivery, Label, Part, Role, Study, Task, Webhook
 from annotation.reliability import sweep
-from tests.annotation import studies
+from tests.annotation import robots, studies
 from tests.webapp.runs import held_run
+from trainers.envs.registry import world
 from trainers.journal import Chunk
 from webapp.accounts.models import ApiToken, Invitation
+from webapp.robots.models import Said, Session, Take
 from webapp.runs.models import Artifact, Run, Status
 from webapp.runs.progress import Carrier
 from webapp.runs.services import register_model
@@ -38,7 +40,7 @@ WAYS = [
     ]}},
     {"kind": "critique", "options": {"rewrite": True}},
     "ranking", "rating", "edit", {"kind": "steps", "options": {"mode": "every"}}, "demonstration",
-    {"kind": "conversation", "options": {"seats": "both"}},
+    {"kind": "conversation", "options": {"seats": "both"}}, "clips", "hindsight", "driving",
 ]  # fmt: skip
 
 
@@ -64,11 +66,15 @@ def full_house() -> House:
     for who in (bob, eve):
         services.join_study(study=study, user=who, role=Role.ANNOTATOR)
     services.add_items(study=study, items=texts())
+    robots.pairs(study, 5)
+    robots.episodes(study, 5, motions=True, shift=0.1)
+    robots.drives(study, 5)
     house = House(ada, bob, study, _guarded(ada, bob), studies.study(items=0, owner=ada, name="Not begun"))
     _labels(house, (bob, eve))
     _review(house, bob)
     _data(house)
     _runs(house)
+    _robots(house)
     _doors(house)
     return house
 
@@ -104,6 +110,13 @@ def said(kind: str, turn, who: int = 0) -> dict:
         "edit": {"text": "Gladly: until two o'clock."},
         "steps": {"first_wrong": None if who else 0},
         "demonstration": {"text": "Gladly, until two."},
+        "clips": {"choice": "ab"[who], "strength": 2, "reason": "It drops nothing.", "marks": "A 3-9, B 4-12"},
+        "hindsight": {
+            "corrections": [{"start": 5, "stop": 9, "text": "left a bit", "command": "move a bit to the left"},
+                            {"start": 20, "stop": 30, "type": "rejected"}],
+            "success": bool(who), "stages": {"1. the tray": True},
+        },
+        "driving": {"start": 4, "stop": 40, "success": True, "note": "Slow but sure."},
     }[kind]  # fmt: skip
 
 
@@ -200,6 +213,31 @@ def _runs(house: House) -> None:
         Run.objects.filter(pk=other.pk).update(**changes)
         house.ids[f"run_{status}"] = other.pk
     house.ids["run"] = running.pk
+
+
+def _robots(house: House) -> None:
+    """A robot that was paused in its second episode, with something said to it; and one that was sent away."""
+    here = world("table_talk")
+    here.reset(3)
+    for name, status in (("robot", "paused"), ("robot_ended", "ended")):
+        made = Session.objects.create(
+            study=house.study, world="table_talk", task="pack", pilot="scripted", created_by=house.owner,
+            steerer=house.owner, status=status, why="Paused by ada." if status == "paused" else "Ended by ada.",
+            layer="command", bank=["open the gripper"], motions={"left": "move a bit to the left"}, seed=3,
+            worker="robots@here:1", heartbeat_at=Now(), paused=status == "paused", wanted=2,
+        )  # fmt: skip
+        for number in (1, 2):
+            take = Take.objects.create(
+                session=made, number=number, seed=2 + number, by=house.owner, scene=here.scene(),
+                state=here.state().tolist(), steps=40, why="done", score=1.0, success=True,
+            )  # fmt: skip
+            Said.objects.create(
+                session=made, take=take, ref=uuid4(), by=house.owner, text="a bit left, please",
+                command="move a bit to the left", hold="steps:30", start=4, stop=12, status="over",
+                outcome="expired", predicted="close the gripper",
+            )  # fmt: skip
+        made.takes.filter(number=1).update(ended_at=Now(), kept_at=Now())
+        house.ids[name] = made.pk
 
 
 def _doors(house: House) -> None:

@@ -100,6 +100,8 @@ PAGES: dict[str, Callable[[House], list[Visit]]] = {
         Visit(f"/studies/{house.study.pk}/affected/?person={house.owner.pk}"),
     ],
     "studies/<int:pk>/loop/": of_study("loop/"),
+    "studies/<int:pk>/robots/": of_study("robots/"),
+    "robots/<int:pk>/": one("/robots/{}/", "robot", "robot_ended"),
 }  # fmt: skip
 
 POSTED = "takes what a form sends, and leads back to a page"
@@ -117,7 +119,8 @@ NO_PAGES = {
             "tasks/<int:pk>/skip/", "tasks/<int:pk>/revise/", "tasks/<int:pk>/remark/",
             "studies/<int:pk>/calibration/", "studies/<int:pk>/members/<int:member>/standing/",
             "tasks/<int:pk>/verdict/take-back/", "tasks/<int:pk>/gold/", "labels/<int:pk>/send-back/",
-            "remarks/<int:pk>/resolve/",
+            "remarks/<int:pk>/resolve/", "robots/<int:pk>/teach/", "robots/<int:pk>/again/",
+            "robots/<int:pk>/end/",
         ],
         POSTED,
     ),
@@ -125,14 +128,15 @@ NO_PAGES = {
         [
             "guidelines/preview/", "runs/<int:pk>/<slug:name>/", "studies/<int:pk>/label/next/",
             "studies/<int:pk>/label/past/", "studies/<int:pk>/label/heartbeat/",
-            "tasks/<int:pk>/conversation/",
+            "tasks/<int:pk>/conversation/", "tasks/<int:pk>/understand/",
+            "recordings/<slug:episode>/", "recordings/<slug:episode>/steps/",
         ],
         FRAGMENT,
     ),
     **dict.fromkeys(
         [
             "studies/<int:pk>/export/", "snapshots/<int:pk>/export/",
-            "snapshots/<int:pk>/<slug:format>.jsonl",
+            "snapshots/<int:pk>/<slug:format>.jsonl", "recordings/<slug:episode>/picture/<int:step>.jpg",
         ],
         DOWNLOAD,
     ),

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from annotation.interfaces.registry import INTERFACES
 from annotation.models import Task
 from annotation.services import add_items, claim_tasks
-from tests.annotation import studies
+from tests.annotation import robots, studies
 from tests.browser import site_map
 from tests.browser.house import ARABIC, HEBREW, WAYS, converse
 
@@ -86,8 +86,12 @@ def test_texts_from_right_to_left_run_so_in_every_interface_and_fit(page, sign_i
     ada = studies.person("ada")
     (way,) = [way for way in WAYS if kind in (way, way["kind"] if isinstance(way, dict) else "")]
     study = studies.study(way, items=0, owner=ada)
-    item = {"context": {"prompt": ARABIC * 3}, "candidates": [HEBREW * 6, ARABIC * 9]}
-    add_items(study=study, items=[item])
+    candidates = [HEBREW * 6, ARABIC * 9]
+    if kind in robots.KINDS:
+        robots.ask(study, 1)
+        candidates = [{"text": one.text, "source": one.source} for one in study.items.get().candidates.all()]
+        study.items.all().delete()
+    add_items(study=study, items=[{"context": {"prompt": ARABIC * 3}, "candidates": candidates}])
     if kind == "conversation":
         (turn,) = claim_tasks(study=study, annotator=ada)
         converse(Task.objects.get(pk=turn.task.pk), ada)

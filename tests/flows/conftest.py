@@ -110,7 +110,7 @@ class Workers:
     log: Path
     processes: list[subprocess.Popen] = field(default_factory=list)
 
-    def start(self, slots: int = 1) -> subprocess.Popen:
+    def start(self, slots: int = 1, queues: str = "cpu") -> subprocess.Popen:
         environment = environment_of_parts(self.broker.url)
         options = [
             "--pool",
@@ -118,7 +118,7 @@ class Workers:
             "--concurrency",
             str(slots),
             "--queues",
-            "cpu",
+            queues,
             "--hostname",
             "train@%h",
         ]

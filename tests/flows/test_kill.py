@@ -185,11 +185,11 @@ def test_a_page_outlives_its_web_server(transactional_db, tmp_path):
         web.wait()
 
 
-def serve(port: int) -> subprocess.Popen:
+def serve(port: int, environment: dict[str, str] | None = None) -> subprocess.Popen:
     options = ["--port", str(port), "--lifespan", "off", "--log-level", "warning"]
     return subprocess.Popen(
         [sys.executable, "-m", "uvicorn", "webapp.asgi:application", *options],
-        env=environment_of_parts("memory://"),
+        env=environment or environment_of_parts("memory://"),
     )
 
 

@@ -20,6 +20,7 @@ KEY = "5f0c6e0e-7d0f-4c58-9a53-6b1f1f9d1c11"
 FIRST = {
     "studies": "study", "tasks": "task", "labels": "label", "remarks": "remark", "snapshots": "snapshot",
     "imports": "job", "webhooks": "webhook", "runs": "run", "artifacts": "artifact", "items": "item",
+    "robots": "session",
 }  # fmt: skip
 """Which id `pk` is, by the first word of an address."""
 
@@ -165,6 +166,17 @@ API: dict[tuple[str, str], Ask] = {
     ("get", "/studies/{pk}/loop"): Ask(REVIEWER),
     ("put", "/studies/{pk}/loop"): Ask(RESEARCHER, {"retrain_on": True, "retrain_every": 50}),
     ("get", "/studies/{pk}/affected"): Ask(REVIEWER, query={"item": "{item}"}),
+    ("get", "/studies/{pk}/robots"): Ask(ANNOTATOR, query={"limit": 5}),
+    ("post", "/studies/{pk}/robots"): Ask(
+        RESEARCHER, {"world": "table_talk", "pilot": "scripted", "dials": {"camera_shift": 0.1}, "seed": 3}
+    ),
+    ("get", "/robots/{pk}"): Ask(ANNOTATOR),
+    ("post", "/robots/{pk}/understand"): Ask(ANNOTATOR, {"text": "move a bit to the left"}),
+    ("post", "/robots/{pk}/say"): Ask(ANNOTATOR, {"text": "move a bit to the left", "ref": KEY}),
+    ("post", "/robots/{pk}/steer"): Ask(ANNOTATOR),
+    ("post", "/robots/{pk}/begin"): Ask(ANNOTATOR, {}),
+    ("post", "/robots/{pk}/teach"): Ask(RESEARCHER),
+    ("post", "/robots/{pk}/end"): Ask(ANNOTATOR),
 }
 
 WORDS = {"name": "Named", "guidelines": "Be kind.", "licence": "CC0", "consent": "Yes?", "pay": "None."}
@@ -210,6 +222,9 @@ PAGES: dict[str, dict[str, Ask]] = {
     "studies/<pk>/label/past/": {"get": Ask(ANNOTATOR)},
     "studies/<pk>/label/heartbeat/": {"post": Ask(ANNOTATOR, {"tasks": "{task}"})},
     "tasks/<pk>/submit/": {"post": Ask(ANNOTATOR, {"choice": "a", "key": KEY})},
+    "tasks/<pk>/understand/": {
+        "post": Ask(ANNOTATOR, {"text": "move a bit to the left"}, of="answered_hindsight")
+    },
     "tasks/<pk>/conversation/": {
         "get": Ask(ANNOTATOR, of="conversation"),
         "post": Ask(ANNOTATOR, {"do": "a", "last": "0"}, of="conversation"),
@@ -230,6 +245,9 @@ PAGES: dict[str, dict[str, Ask]] = {
     "remarks/<pk>/resolve/": {"post": Ask(REVIEWER)},
     "items/<pk>/": {"get": Ask(REVIEWER)},
     "studies/<pk>/mine/": {"get": Ask(ANNOTATOR)},
+    "recordings/<episode>/": {"get": Ask(ANNOTATOR)},
+    "recordings/<episode>/steps/": {"get": Ask(ANNOTATOR, query={"from": 1, "to": 3})},
+    "recordings/<episode>/picture/<step>.jpg": {"get": Ask(ANNOTATOR, query={"size": 64})},
     "runs/": {"get": Ask(SIGNED_IN)},
     "runs/<pk>/": {"get": Ask(REVIEWER)},
     "runs/<pk>/command/": {"post": Ask(RESEARCHER, {"kind": "pause"})},
@@ -246,6 +264,14 @@ PAGES: dict[str, dict[str, Ask]] = {
         "get": Ask(REVIEWER),
         "post": Ask(RESEARCHER, {"retrain_every": "50", "propose_count": "20"}),
     },
+    "studies/<pk>/robots/": {
+        "get": Ask(ANNOTATOR),
+        "post": Ask(RESEARCHER, {"world": "table_talk", "pilot": "scripted", "seed": "3"}),
+    },
+    "robots/<pk>/": {"get": Ask(ANNOTATOR)},
+    "robots/<pk>/teach/": {"post": Ask(RESEARCHER)},
+    "robots/<pk>/again/": {"post": Ask(RESEARCHER, {"run": ""})},
+    "robots/<pk>/end/": {"post": Ask(ANNOTATOR)},
     "accounts/login/": {"get": Ask(PUBLIC), "post": Ask(PUBLIC, {"username": "nobody", "password": "x"})},
     "accounts/logout/": {"post": Ask(PUBLIC)},
     "accounts/enter/<token>/": {"get": Ask(PUBLIC)},
@@ -266,4 +292,4 @@ PAGES: dict[str, dict[str, Ask]] = {
 }
 """By address and method. A page that is only read has no `post`: posting to it changes nothing."""
 
-SOCKETS = {"ws/": SIGNED_IN, "ws/studies/<pk>/": ANNOTATOR}
+SOCKETS = {"ws/": SIGNED_IN, "ws/studies/<pk>/": ANNOTATOR, "ws/robots/<pk>/": ANNOTATOR}

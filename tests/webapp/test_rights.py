@@ -22,6 +22,7 @@ from tests.webapp.endpoints import ANNOTATOR, API, OWNER, PAGES, PUBLIC, RANK, S
 from tests.webapp.world import World, undone, world
 from webapp.accounts.models import ApiToken
 from webapp.api import api
+from webapp.robots.routing import websocket_urlpatterns as robot_sockets
 from webapp.runs.routing import websocket_urlpatterns as run_sockets
 
 pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")]
@@ -82,7 +83,7 @@ def test_every_address_is_in_the_table_and_every_row_is_an_address():
 
 
 def test_every_socket_is_in_the_table():
-    there = set(addresses([*run_sockets, *study_sockets]))
+    there = set(addresses([*run_sockets, *study_sockets, *robot_sockets]))
     assert not (said := differences(there, set(SOCKETS), "SOCKETS of tests/webapp/endpoints.py")), said
 
 
@@ -260,7 +261,7 @@ def watchers(site) -> World:
 def socket_of(site, ours: World, who: str, address: str, origin: str = ""):
     """An open socket, or None where the handshake is refused."""
     session = "" if who == PUBLIC else f"sessionid={ours.client(who).cookies['sessionid'].value}"
-    path = address.replace("<pk>", str(ours.study.pk))
+    path = path_of(Ask(who), address.removeprefix("ws/"), ours.ids).replace("/", "ws/", 1)
     try:
         return connect(
             f"{site.url.replace('http://', 'ws://')}/{path}",

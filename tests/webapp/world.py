@@ -10,18 +10,24 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models.functions import Now
 from django.test import Client
 
 from annotation import exchanges, gold, review, services
 from annotation.exchanges import Answer
 from annotation.models import Consent, Delivery, ImportJob, Remark, Role, Study, Webhook
+from annotation.recordings import record
 from annotation.reliability.sweep import fit
 from annotation.remarks import remark
 from annotation.snapshots import freeze
 from tests.annotation import studies
+from tests.annotation.robots import ask as ask_about_robots
+from tests.trainers.lived import live
 from tests.webapp.runs import entries_of, held_run, write_rows
+from trainers.episodes import Segment
 from trainers.journal import Writer
 from webapp.accounts.models import ApiToken, Invitation
+from webapp.robots.models import Said, Session, Take
 from webapp.runs.models import Artifact, Histogram, Sample
 from webapp.runs.progress import Carrier, note
 
@@ -71,6 +77,9 @@ def ways(say: Say) -> list[dict[str, Any]]:
         {"kind": "steps"},
         {"kind": "demonstration", "options": {"shown": True}},
         {"kind": "conversation", "options": {"seats": "both"}},
+        {"kind": "clips"},
+        {"kind": "hindsight"},
+        {"kind": "driving"},
     ]
 
 
@@ -91,6 +100,22 @@ def said(say: Say, kind: str, turn) -> dict[str, Any]:
         "steps": {"first_wrong": 0},
         "demonstration": {"text": say("demonstration")},
         "conversation": {},
+        "clips": {"choice": "a", "reason": say("reason of a comparison of clips"), "marks": "A 1-4"},
+        "hindsight": {
+            "corrections": [
+                {
+                    "start": 2,
+                    "stop": 4,
+                    "text": say("words of a correction")[:200],
+                    "layer": "motion",
+                    "command": say("motion put right")[:200],
+                    "predicted": say("motion before")[:200],
+                }
+            ],
+            "success": True,
+            "stages": {say("stage of a task")[:100]: True},
+        },
+        "driving": {"start": 1, "stop": 9, "note": say("note on a drive")},
     }[kind]
 
 
@@ -116,11 +141,14 @@ def world(say: Say = plain, usernames: Say | None = None) -> World:
         one.save()
         Consent.objects.create(study=study, user=one.user, version=study.consent_version)
     items = services.add_items(study=study, items=[item(say, number) for number in range(6)])
+    ask_about_robots(study, 2)
     ids = {"pk": study.pk, "study": study.pk, "item": items[0].pk, "spare": items[5].pk}
     ids |= labels(say, study, people)
     ids |= trust(say, study, people, ids)
     ids |= data(say, study, people)
+    ids |= episodes(say, study, people)
     ids |= runs(say, study, people, ids)
+    ids |= robots(say, study, people)
     fit(study)
     tokens = {who: ApiToken.issue(user, say("token")[:100])[1] for who, user in people.items()}
     return World(study, people, ids, tokens)
@@ -236,6 +264,42 @@ def data(say: Say, study: Study, people: dict[str, Any]) -> dict[str, Any]:
         "own_token": token.pk, "user": people["annotator"].pk, "username": people["annotator"].username,
         "member": study.memberships.get(user=people["annotator"]).pk,
     }  # fmt: skip
+
+
+def episodes(say: Say, study: Study, people: dict[str, Any]) -> dict[str, Any]:
+    """A robot's episode, with pictures and with something said about it."""
+    scene = {"words": say("what a robot was asked")}
+    lived = live(
+        settings.EPISODES, pictures=True, scene=scene, policy={"name": say("policy of a robot")[:200]}
+    )
+    lived.say(Segment("one", 0, 2, "correction", say("command of a segment"), by=say("who said it")))
+    record(study, lived.name, by=people["annotator"], source={"said": say("source of a recording")})
+    return {"episode": lived.name, "step": 1}
+
+
+def robots(say: Say, study: Study, people: dict[str, Any]) -> dict[str, int]:
+    """A robot at work that the owner steers, an episode of it that is over, and something said in each."""
+    session = Session.objects.create(
+        study=study, world="table_talk", pilot="scripted", created_by=people["owner"], steerer=people["owner"],
+        status="running", why=say("why of a session"), layer="command", bank=[say("command of a bank")],
+    )  # fmt: skip
+    scene = {"things": [{"name": say("thing on the table")}], "places": [], "words": say("task of a robot")}
+    for number in (1, 2):
+        take = Take.objects.create(
+            session=session,
+            number=number,
+            seed=number,
+            scene=scene,
+            by=people["owner"],
+            why=say("how it ended"),
+        )
+        Said.objects.create(
+            session=session, take=take, ref=uuid4(), by=people["owner"], text=say("said to a robot")[:200],
+            command=say("command to a robot"), hold="steps:30", outcome=say("outcome")[:40],
+        )  # fmt: skip
+        if number == 1:
+            Take.objects.filter(pk=take.pk).update(ended_at=Now(), kept_at=Now(), steps=3)
+    return {"session": session.pk}
 
 
 def runs(say: Say, study: Study, people: dict[str, Any], ids: dict[str, Any]) -> dict[str, Any]:

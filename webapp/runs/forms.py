@@ -22,6 +22,7 @@ ROLES = {
         "What the trained policy is kept close to. Left out: where it starts from.",
     ),
     "reward_model": ("Reward model", "Scores what the policy writes."),
+    "robot_policy": ("Robot to start from", "The policy that is taught; its newest version, as a rule."),
     "rival": (
         "Rival policy",
         "Writes the other answer of each comparison. Left out: the same policy writes both.",
@@ -255,7 +256,7 @@ class SettingField(forms.Field):
         return f"{value:g}" if isinstance(value, float) else value
 
     def clean(self, value):
-        if value in self.empty_values and self.setting.type != "str":
+        if value is None or (value in self.empty_values and self.setting.type != "str"):
             return self.setting.default
         try:
             return registry.read_config(self.method, {self.setting.name: value.strip()})[self.setting.name]

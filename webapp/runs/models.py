@@ -281,6 +281,7 @@ class Command(models.Model):
         RESUME = "resume"
         CHECKPOINT = "checkpoint"
         SET = "set"
+        LABELS = "labels"  # what people said while it runs: the site sends it, nobody asks for it
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="commands")
     kind = models.CharField(max_length=20, choices=Kind.choices)

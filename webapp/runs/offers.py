@@ -13,7 +13,10 @@ from webapp.runs.services import KIND_OF_ROLE
 
 # In the order in which a study comes to need them.
 FAMILIES = {
-    "correction": ("Imitation", "The policy learns to write what people wrote, chose or corrected."),
+    "correction": (
+        "Imitation and corrections",
+        "The policy learns to write what people wrote, chose or corrected; a robot, to do what it was told to.",
+    ),
     "reward": ("Reward models", "Learn to score answers as people judge them."),
     "direct": (
         "Direct preference methods",
@@ -22,6 +25,10 @@ FAMILIES = {
     "online": (
         "Learning from samples",
         "The policy writes, a reward model scores, and the policy learns from the scores.",
+    ),
+    "control": (
+        "Robots",
+        "A robot learns from what people showed it, told it while it worked, or liked better.",
     ),
     "search": (
         "Search",
@@ -32,6 +39,7 @@ FAMILIES = {
 MAKES = {
     "policy": "a policy",
     "reward_model": "a reward model",
+    "robot_policy": "a robot's policy",
     "items": "new questions for annotators",
 }
 
@@ -64,7 +72,7 @@ def offers(study: Study, snapshot: Snapshot | None) -> list[dict[str, Any]]:
 
 def why_not(entry: registry.Entry, snapshot: Snapshot | None, held: set[str]) -> str:
     """What a method lacks to run on a snapshot of a study that holds artifacts of these kinds; "" for nothing."""
-    if entry.reads and snapshot is None:
+    if entry.reads and snapshot is None and not entry.live:
         return "needs a snapshot: freeze the study's labels first"
     if snapshot is not None and entry.reads and not any(snapshot.counts.get(kind) for kind in entry.reads):
         return f"needs {either(entry.reads)}; this snapshot has none"

@@ -280,6 +280,9 @@ def said(command: Command) -> str:
             return f"Resumed{who}"
         case Command.Kind.CHECKPOINT:
             return f"Checkpoint asked for{who}"
+        case Command.Kind.LABELS:
+            count = command.args["labels"]
+            return f"{count:,} new label{'s' * (count != 1)}"
         case _:
             return f"Killed{who}"
 

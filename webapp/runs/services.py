@@ -19,10 +19,13 @@ from django.db.models import Count, Model, Q
 from django.db.models.functions import Now
 
 from annotation.errors import Conflict, Invalid
+from annotation.interfaces.registry import interface
+from annotation.recordings import record
 from annotation.services import add_items
 from annotation.webhooks import tell
 from trainers import registry
 from trainers.envs.registry import RULES
+from trainers.episodes import CLIP, Clip
 from webapp.celery import app
 from webapp.runs import artifacts
 from webapp.runs.models import (
@@ -144,7 +147,7 @@ def _check_fits(row: Model, *names: str) -> None:
 
 
 def _check_snapshot(snapshot, method: str, entry: registry.Entry) -> None:
-    if not entry.reads:
+    if not entry.reads or (entry.live and snapshot is None):
         return
     if snapshot is None:
         raise Invalid(f"{method} learns from a snapshot. Freeze one on the study's page.", field="snapshot")
@@ -246,8 +249,9 @@ def command_run(*, run: Run, kind: str, by, args: Mapping[str, Any] | None = Non
     if kind == Command.Kind.RESUME:
         resume_run(run=run, by=by)
         return None
-    if kind not in Command.Kind.values:
-        raise Invalid(f"There is no command {kind!r}. Known: {', '.join(Command.Kind.values)}.", field="kind")
+    known = [one for one in Command.Kind.values if one != Command.Kind.LABELS]
+    if kind not in known:
+        raise Invalid(f"There is no command {kind!r}. Known: {', '.join(known)}.", field="kind")
     if kind == Command.Kind.SET:
         args = _checked_knob(run, args)
     elif args:
@@ -311,20 +315,45 @@ def propose(*, run: Run, by=None) -> list:
         raise Invalid(
             f"Run {run.pk} wrote no items for a study. Run a query method or best of n, then propose."
         )
+    return add_proposed(run, artifact, by)
+
+
+def proposal_key(run: Run, artifact: Artifact) -> str:
+    """The event that says an artifact's items were added: a run that asks while it learns has several."""
+    return f"proposed-{artifact.step}" if registry.entry(run.method).live else "proposed"
+
+
+def add_proposed(run: Run, artifact: Artifact, by=None) -> list:
+    """Adds the items of an artifact to its run's study, with a recording of every episode that their clips show."""
     with artifact.location.open(encoding="utf-8") as lines:
         items = [json.loads(line) for line in lines]
+    episodes = {name for one in items for name in _episodes_of(one)}
+    if episodes and not any(getattr(interface(kind), "CLIPS", False) for kind in run.study.kinds):
+        raise Invalid(
+            f"Run {run.pk} asks about clips, and the study asks {', '.join(run.study.kinds)}. Start it in a study "
+            "whose interface is “clips”.",
+            field="interfaces",
+        )
     with transaction.atomic():
+        for episode in episodes:
+            record(run.study, episode, source={"run": run.pk})
         added = add_items(study=run.study, items=items)
         text = f"{len(added)} comparisons added to the study"
         note(
             run,
-            key="proposed",
+            key=proposal_key(run, artifact),
             kind="proposed",
             text=text,
             by=by,
             data={"items": [item.pk for item in added]},
         )
     return added
+
+
+def _episodes_of(item: Mapping[str, Any]) -> list[str]:
+    """The episodes that an item's clips are cut from; none where it asks about texts."""
+    texts = [str(candidate.get("text", "")) for candidate in item.get("candidates", [])]
+    return [Clip.read(text).episode for text in texts if CLIP.fullmatch(text)]
 
 
 def set_loop(*, study, by, **changes: Any) -> Loop:

@@ -16,16 +16,19 @@ import time
 from celery import signals
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 from django.db.models.functions import Now
+from django.dispatch import Signal
 
 from annotation import webhooks
 from annotation.import_jobs import resend
 from annotation.reliability import sweep as reliability
 from annotation.services import release_expired
-from webapp.runs import chat, ranking
+from webapp.runs import chat, live_labels, ranking
 from webapp.runs.models import SILENT_AFTER, Worker
 from webapp.runs.services import advance_loops, machine, sweep
 
 BEAT_SECONDS = 2.0
+swept = Signal()
+"""Sent at each beat after the sweeps below: apps above this one do theirs then."""
 log = logging.getLogger(__name__)
 
 
@@ -73,6 +76,8 @@ class Presence:
                     chat.send_again()
                     chat.pool.close_idle()
                     ranking.sweep()
+                    live_labels.sweep()
+                    swept.send(Presence)
             except (OperationalError, InterfaceError) as problem:
                 log.warning("The worker's heartbeat waits for the database: %s", problem)
                 connection.close()

@@ -91,6 +91,7 @@ class Command(BaseCommand):
             self.web(),
             self.worker("train", "cpu", settings.KIBITZ_SLOTS),
             self.worker("jobs", "jobs", 2),
+            self.worker("robots", "robots", settings.KIBITZ_ROBOTS),
         ]
         try:
             if self.valkey:
@@ -101,6 +102,7 @@ class Command(BaseCommand):
             owner = first_account()
             if demo:
                 call_command("demo", owner=owner.username, stdout=self.stdout)
+                call_command("demo_robot", owner=owner.username, stdout=self.stdout)
             self.wait_until_served(parts[0])
             link = LoginLink.issue(owner, minutes=24 * 60)
             self.stdout.write(f"Kibitz is ready: {site_url()}/accounts/enter/{link}/  (Ctrl-C stops it)")
@@ -123,6 +125,11 @@ class Command(BaseCommand):
             "3",
             "--ws-per-message-deflate",
             "false",
+            # A connection that vanished without a word is noticed within seconds: somebody may steer a robot by it.
+            "--ws-ping-interval",
+            "3",
+            "--ws-ping-timeout",
+            "5",
         ]
         return Part("web", [*PYTHON, "-m", "uvicorn", "webapp.asgi:application", *options, *quiet])
 
