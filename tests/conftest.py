@@ -48,5 +48,5 @@ def files_of_its_own(settings, tmp_path) -> None:
     """Each test keeps its files apart from every other's; as on a new machine, no folder is there yet."""
     settings.KIBITZ_HOME = tmp_path / "home"
     settings.KIBITZ_HOME.mkdir()
-    for name in ("snapshots", "runs", "models", "uploads"):
+    for name in ("snapshots", "runs", "models", "episodes", "uploads"):
         setattr(settings, name.upper(), settings.KIBITZ_HOME / name)

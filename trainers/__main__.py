@@ -1,5 +1,5 @@
 """The command line: for people (`list`, `describe`, `train`, `score`, `sample`, `evaluate`, `lora`, `merge`) and for a
-worker (`run SPEC`, `serve POLICY…`, `score MODEL…` on standard input). docs/command-line.md shows each.
+worker (`run SPEC`, `serve POLICY…`, `live SPEC`, `score MODEL…` on standard input). docs/command-line.md shows each.
 
 Nothing here needs Django. With --json what is printed is one JSON value; a problem is one too, {"problem", "field"}.
 """
@@ -85,6 +85,17 @@ def _parser() -> argparse.ArgumentParser:
     served.add_argument(
         "--reward-model", type=Path, help="folder of a reward model, for requests with best_of"
     )
+    driven = command("drive", drive, "how a robot's policy does by itself, on the tables of some seeds")
+    _add_driving(driven)
+    lived = command(
+        "live", live, "run a robot that people steer, a JSON object a line (a supervisor calls this)"
+    )
+    lived.add_argument("spec", type=Path)
+    moved = command("motions", label_motions, "name the motions in episodes, mechanically")
+    moved.add_argument("episodes", type=Path, metavar="EPISODES", help="folder of the episodes")
+    moved.add_argument("--embodiment", required=True, help="reach, table_talk, or a .yaml file of your own")
+    _add_json(moved)
+    _add_episodes(command("episodes", episodes, "robots' episodes: what there is, and their way in and out"))
     lora = command("lora", convert, "give a Hugging Face policy adapters, which alone will train")
     lora.add_argument("--rank", type=int, default=8)
     lora.add_argument("--alpha", type=float, default=16.0, help="the adapters count alpha / rank")
@@ -95,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     for one in (scored, sampled, evaluated, served):
         one.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
         one.add_argument("--threads", type=int, default=1)
-    for one in (listed, described, scored, sampled, evaluated):
+    for one in (listed, described, scored, sampled, evaluated, driven):
         _add_json(one)
     return parser
 
@@ -173,6 +184,27 @@ def _add_evaluation(one: argparse.ArgumentParser) -> None:
     one.add_argument("--max-new-tokens", type=int, default=128)
     one.add_argument("--temperature", type=float, default=1.0)
     one.add_argument("--seed", type=int, default=0)
+
+
+def _add_driving(one: argparse.ArgumentParser) -> None:
+    one.add_argument("policy", help="folder of a robot's policy")
+    one.add_argument("--world", default="table_talk")
+    one.add_argument("--task", default="", help="what it is to do; left out: the world's usual task")
+    one.add_argument(
+        "--dial",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what goes wrong: camera_shift=0.1; repeat it",
+    )
+    one.add_argument("--seeds", type=int, default=20, help="how many tables")
+    one.add_argument("--first-seed", type=int, default=900_000)
+    one.add_argument(
+        "--steps", type=int, default=0, help="the most an episode lasts; 0 for the world's own limit"
+    )
+    one.add_argument("--rival", help="another policy, on the same tables")
+    one.add_argument("--corrected", action="store_true", help="a scripted annotator corrects it meanwhile")
+    one.add_argument("--threads", type=int, default=1)
 
 
 # --- what is done --------------------------------------------------------------------------------------
@@ -350,6 +382,123 @@ def serve(given: argparse.Namespace) -> int:
 
     serving.serve(given.policies, reward_model=given.reward_model, device=given.device, threads=given.threads)
     return FAILED
+
+
+def drive(given: argparse.Namespace) -> int:
+    from trainers import api
+    from trainers.registry import ConfigError
+
+    dials: dict[str, Any] = {}
+    for pair in given.dial:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise ConfigError("dial", f"'dial' is {pair!r}. Expected NAME=VALUE, such as camera_shift=0.1.")
+        try:
+            dials[name] = json.loads(value)
+        except json.JSONDecodeError:
+            raise ConfigError("dial", f"'dial' is {pair!r}. Expected a number, true or false.") from None
+    if given.seeds < 1:
+        raise ConfigError("seeds", f"'seeds' is {given.seeds}. Expected how many tables, 1 or more.")
+    report = api.drive(
+        given.policy, world=given.world, task=given.task, dials=dials, steps=given.steps, rival=given.rival,
+        seeds=range(given.first_seed, given.first_seed + given.seeds), corrected=given.corrected,
+        threads=given.threads,
+    )  # fmt: skip
+    if given.json:
+        _print_json(report)
+    else:
+        _print_report(report)
+    return 0
+
+
+def live(given: argparse.Namespace) -> int:
+    from trainers.sampling import live as living
+
+    living.live(given.spec)
+    return 0
+
+
+def label_motions(given: argparse.Namespace) -> int:
+    from trainers.data.motions import label_all
+    from trainers.envs.motions import embodiment
+
+    arm = embodiment(given.embodiment)
+    if not given.episodes.is_dir():
+        raise ValueError(
+            f"There is no folder {given.episodes}. Name the one that the episodes were written to."
+        )
+    told = label_all(arm, given.episodes)
+    if given.json:
+        _print_json(told)
+        return 0
+    print(
+        f"{told['labelled']} episodes of {arm.name} version {arm.version}: {told['written']} segments written, "
+        f"{told['withdrawn']} withdrawn; {told['other_worlds']} episodes of other worlds left as they are."
+    )
+    for phrase, steps in told["phrases"].items():
+        print(f"{steps:8}  {phrase}")
+    return 0
+
+
+def _add_episodes(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    listed = verbs.add_parser("list", help="the episodes in a folder")
+    shown = verbs.add_parser("show", help="what is known of one, with all that was said about it")
+    exported = verbs.add_parser("export", help="write episodes for other tools")
+    brought = verbs.add_parser("import", help="take in a LeRobot dataset, or another folder of episodes")
+    for one in (listed, shown, exported, brought):
+        one.add_argument("folder", type=Path, metavar="EPISODES", help="folder of the episodes")
+        _add_json(one)
+    shown.add_argument("episode", metavar="NAME", help="its name, or the beginning of it")
+    exported.add_argument("out", type=Path, metavar="OUT", help="folder to write")
+    exported.add_argument(
+        "episodes", nargs="*", metavar="NAME", help="which; without names, all that have ended"
+    )
+    exported.add_argument("--format", default="folder", choices=["folder", "lerobot", "rlds"])
+    brought.add_argument("source", type=Path, metavar="SOURCE", help="folder to read")
+    brought.add_argument("--task", default="", help="what was asked, where a dataset of others does not say")
+    for one in (listed, exported, brought):
+        one.add_argument(
+            "--world", default="", help="only of this world; of a dataset of others, which it is"
+        )
+
+
+def episodes(given: argparse.Namespace) -> int:
+    from trainers.data import shelf
+    from trainers.episodes import Episodes
+
+    store = Episodes(given.folder)
+    if given.verb == "import":
+        brought = shelf.bring(given.source, store, given.world, given.task)
+        if given.json:
+            _print_json(asdict(brought))
+        else:
+            print("\n".join([*brought.episodes, *brought.notes]))
+    elif given.verb == "export":
+        said = shelf.export(shelf.chosen(store, given.episodes, given.world), given.out, given.format)
+        _print_json({"out": str(given.out), "written": said}) if given.json else print(f"{given.out}: {said}")
+    elif given.verb == "show":
+        (one,) = shelf.chosen(store, [given.episode])
+        found = shelf.details(one)
+        if given.json:
+            _print_json(found)
+        else:
+            print(
+                "\n".join(
+                    f"{name}: {value}" for name, value in found.items() if value not in ("", [], {}, None)
+                )
+            )
+    else:
+        rows = [shelf.facts(one) for one in store if not given.world or one.about.world == given.world]
+        if given.json:
+            _print_json(rows)
+        else:
+            for row in rows:
+                print(
+                    f"{row['episode']}  {row['world']} {row['task']}  seed {row['seed']}  {row['steps']} steps  "
+                    f"{row['policy']}"
+                )
+    return 0
 
 
 def convert(given: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ from trainers import journal, records, store
 from trainers.data import prompts, read_records
 from trainers.envs.registry import RULES
 from trainers.nn import load_policy, load_reward_model, save
-from trainers.nn.storage import POLICIES, REWARD_MODELS, describe
+from trainers.nn.storage import POLICIES, REWARD_MODELS, ROBOT_POLICIES, describe
 from trainers.records import Prompt, prompt_json
 from trainers.registry import METHODS, ConfigError, entry, fields, read_config
 from trainers.run import Run, Spec, Stopped
@@ -30,6 +30,7 @@ __all__ = [
     "METHODS",
     "Spec",
     "check",
+    "drive",
     "evaluate",
     "execute",
     "fields",
@@ -150,9 +151,12 @@ def _check_model(role: str, where: Path) -> None:
         kind, _ = describe(where)
     except (OSError, ValueError) as error:
         raise ConfigError(role, str(error)) from None
-    wanted = REWARD_MODELS if role == "reward_model" else POLICIES
-    if role in ("policy", "reference", "rival", "reward_model") and kind not in wanted:
-        what = "a reward model" if role == "reward_model" else "a policy"
+    kinds = {
+        "reward_model": (REWARD_MODELS, "a reward model"),
+        "robot_policy": (ROBOT_POLICIES, "a robot's policy"),
+    }
+    wanted, what = kinds.get(role, (POLICIES, "a policy"))
+    if (role in kinds or role in ("policy", "reference", "rival")) and kind not in wanted:
         raise ConfigError(role, f"{where} holds a model of kind {kind!r}, where {what} is needed.")
 
 
@@ -318,6 +322,50 @@ def evaluate(
         readings = {**said["readings"], **won["readings"]}
         said = {"readings": readings, "text": f"{said['text']} {won['text']}"}
     return said
+
+
+# --- robots ---------------------------------------------------------------------------------------------
+
+
+def drive(
+    policy: str | Path,
+    *,
+    world: str = "table_talk",
+    task: str = "",
+    dials: Mapping[str, Any] | None = None,
+    seeds: Sequence[int] = tuple(range(900_000, 900_020)),
+    steps: int = 0,
+    rival: str | Path | None = None,
+    corrected: bool = False,
+    threads: int = 1,
+) -> dict[str, Any]:
+    """Episodes of a robot's policy on the tables of some seeds: {"readings", "curves", "text", "episodes"}.
+
+    With a `rival`, of both on the same tables. `corrected`: a scripted annotator corrects it, where the world has one.
+    """
+    from trainers.envs.registry import WORLDS
+    from trainers.nn import load_pilot
+    from trainers.reports import robots as report
+    from trainers.sampling.annotator import Annotator
+    from trainers.sampling.episodes import Setting, live
+
+    torch.set_num_threads(threads)
+    setting = Setting(world, task, dict(dials or {}), steps)
+    talks = world in WORLDS and WORLDS[world].talks
+    if corrected and not talks:
+        raise ConfigError("corrected", f"Nobody scripted can correct a robot in {world}: it has no advice().")
+    annotator = Annotator() if corrected else None
+    watch = Annotator() if talks else None
+    names = [policy] if rival is None else [policy, rival]
+    lived = [live(load_pilot(one), setting, list(seeds), annotator, watch=watch) for one in names]
+    rows = [
+        {
+            "seed": one.seed, "success": one.success, "score": one.score, "steps": one.steps,
+            "corrections": len(one.corrections),
+        }
+        for one in lived[0]
+    ]  # fmt: skip
+    return {**report.of_policies([Path(one).name for one in names], lived), "episodes": rows}
 
 
 # --- adapters ------------------------------------------------------------------------------------------

@@ -687,6 +687,190 @@ METRICS: dict[str, Metric] = {
         "sum",
         "Answers sampled so far.",
     ),
+    # robots with two levels
+    "high/loss": Metric(
+        "Loss, high level", "nat", "down", "Robot", "mean", "Cross entropy of the commands, this batch."
+    ),
+    "high/accuracy": Metric(
+        "Right in demonstrations",
+        "share",
+        "up",
+        "Robot",
+        "mean",
+        "Steps of demonstrations whose command is the high level's first choice.",
+    ),
+    "high/corrected": Metric(
+        "Right where corrected",
+        "share",
+        "up",
+        "Robot",
+        "mean",
+        "Moments of corrections at which what the person said is the high level's first choice.",
+    ),
+    "high/tau": Metric(
+        "Temperature",
+        "",
+        "none",
+        "Robot",
+        "last",
+        "What cosines are divided by; the smaller, the surer the high level is.",
+    ),
+    "high/bank": Metric(
+        "Commands in the bank", "", "none", "Robot", "last", "The commands that the high level chooses among."
+    ),
+    "eval_high/corrected": Metric(
+        "Right where corrected, held out",
+        "share",
+        "up",
+        "Held out",
+        "mean",
+        "The same, in corrected episodes kept from training.",
+    ),
+    "eval_high/accuracy": Metric(
+        "Right in demonstrations, held out",
+        "share",
+        "up",
+        "Held out",
+        "mean",
+        "The same, in demonstrations kept from training.",
+    ),
+    # an expert at the states of the robot
+    "dagger/disagreement": Metric(
+        "Apart from the expert",
+        "",
+        "down",
+        "Robot",
+        "last",
+        "Mean distance of an action's numbers from the expert's, at the states that the robot came to in this round.",
+    ),
+    "dagger/success": Metric(
+        "Done by the robot", "share", "up", "Robot", "last", "Episodes of this round whose task was done."
+    ),
+    "dagger/labels": Metric(
+        "Steps gathered", "", "none", "Robot", "last", "Steps with the expert's action, over all rounds."
+    ),
+    # robots that name their motions
+    "motion/phrase_accuracy": Metric(
+        "Phrase right",
+        "share",
+        "up",
+        "Robot",
+        "mean",
+        "Steps of demonstrations at which the motion query's first choice is the phrase that was found.",
+    ),
+    "motion/action_loss": Metric(
+        "Loss, action query", "", "down", "Robot", "mean", "Mean square error of actions by the true phrase."
+    ),
+    "motion/corrected_accuracy": Metric(
+        "Named motion chosen",
+        "share",
+        "up",
+        "Robot",
+        "mean",
+        "Corrected steps at which the motion query's first choice is what the person said.",
+    ),
+    "eval_motion/phrase_accuracy": Metric(
+        "Phrase right, held out",
+        "share",
+        "up",
+        "Held out",
+        "mean",
+        "The same, in episodes kept from training.",
+    ),
+    "eval_motion/corrected_accuracy": Metric(
+        "Named motion chosen, held out",
+        "share",
+        "up",
+        "Held out",
+        "mean",
+        "The same, in corrected episodes kept from training.",
+    ),
+    "eval_motion/action_mse_true": Metric(
+        "Error of actions by the true phrase",
+        "",
+        "down",
+        "Held out",
+        "mean",
+        "Mean square error of actions, in episodes kept from training, given the phrase that was found.",
+    ),
+    "eval_motion/action_mse_predicted": Metric(
+        "Error of actions by its own phrase",
+        "",
+        "down",
+        "Held out",
+        "mean",
+        "The same, given the motion query's first choice: what the robot would do by itself.",
+    ),
+    # robots: learning by trial, and from comparisons of clips
+    "episode/return": Metric(
+        "The world's own return",
+        "",
+        "up",
+        "Episodes",
+        "mean",
+        "The world's own reward summed over an episode, mean over those that ended in the step. For the chart alone "
+        "where the reward is learned.",
+    ),
+    "episode/reward": Metric(
+        "Reward learned from",
+        "",
+        "none",
+        "Episodes",
+        "mean",
+        "A step's mean reward, as the policy is given it.",
+    ),
+    "episode/steps": Metric(
+        "Steps lived", "", "none", "Episodes", "sum", "Steps taken in all copies of the world so far."
+    ),
+    "reward/comparisons": Metric(
+        "Comparisons learned from",
+        "",
+        "none",
+        "Reward",
+        "count",
+        "What the reward models have learned from so far.",
+    ),
+    "reward/loss": Metric(
+        "Reward models' loss",
+        "",
+        "down",
+        "Reward",
+        "mean",
+        "On the comparisons that each member learned from.",
+    ),
+    "reward/kept_loss": Metric(
+        "Reward models' loss, kept from them",
+        "",
+        "down",
+        "Reward",
+        "mean",
+        "On the comparisons that a member's draw left out. L2 holds it at 1.1 to 1.5 times the one learned from.",
+    ),
+    "reward/kept_accuracy": Metric(
+        "Reward models' accuracy, kept from them",
+        "share",
+        "up",
+        "Reward",
+        "sequence_mean",
+        "Decided comparisons in order by the members whose draw left them out. The policy learns while its interval "
+        "lies above one half.",
+    ),
+    "reward/l2": Metric(
+        "L2",
+        "",
+        "none",
+        "Reward",
+        "last",
+        "The reward models' weight decay, which follows the ratio of their losses.",
+    ),
+    "reward/accuracy": Metric(
+        "Reward models' accuracy",
+        "share",
+        "up",
+        "Reward",
+        "sequence_mean",
+        "Decided comparisons so far that the ensemble has in order, learned from or not.",
+    ),
     # proposing questions
     # choosing among answers
     "search/best_score": Metric(
@@ -890,8 +1074,48 @@ PRIMARY: dict[str, list[str]] = {
         "policy/clipfrac_avg",
         "completions/mean_length",
     ],
+    "control/bc": ["loss", "high/loss", "high/accuracy", "high/tau"],
+    "correction/yay": ["loss", "high/corrected", "high/accuracy", "high/tau", "high/bank"],
     "query/disagreement": ["query/worth", "query/items", "query/duplicates"],
     "query/information": ["query/worth", "query/items", "query/duplicates"],
     "query/random": ["query/items", "query/duplicates"],
     "search/best_of_n": ["search/best_score", "search/score", "query/items"],
+    "reward/clip_preferences": [
+        "loss",
+        "accuracy",
+        "eval_accuracy",
+        "control/shuffled_accuracy",
+        "reward/kept_loss",
+        "margin",
+    ],
+    "control/ppo": [
+        "episode/return",
+        "episode/reward",
+        "loss/policy_avg",
+        "val/var_explained",
+        "policy/entropy_avg",
+    ],
+    "control/preference_ppo": [
+        "episode/return",
+        "reward/comparisons",
+        "reward/kept_accuracy",
+        "episode/reward",
+        "reward/kept_loss",
+        "query/items",
+    ],
+    "query/clips": ["query/worth", "query/items", "episode/return"],
+    "control/dagger": ["loss", "dagger/success", "dagger/disagreement", "dagger/labels"],
+    "control/rt_h_base": [
+        "loss",
+        "motion/phrase_accuracy",
+        "motion/action_loss",
+        "eval_motion/phrase_accuracy",
+        "eval_motion/action_mse_predicted",
+        "eval_motion/action_mse_true",
+    ],
+    "correction/rt_h": [
+        "loss",
+        "motion/corrected_accuracy",
+        "motion/phrase_accuracy",
+    ],
 }

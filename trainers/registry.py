@@ -68,6 +68,8 @@ class Entry:
     optional_inputs: tuple[str, ...] = ()
     knobs: tuple[str, ...] = ("lr",)
     """The settings that may be changed while it runs."""
+    live: bool = False
+    """Whether it asks people while it runs and takes their labels in; it may then begin with none."""
 
 
 ANY = ("pair", "correction", "demonstration")
@@ -183,6 +185,45 @@ METHODS: dict[str, Entry] = {
         inputs=("policy",),
         optional_inputs=("reference",),
     ),
+    "control/bc": Entry(
+        "trainers.methods.control.bc",
+        "Behaviour cloning of a robot with two levels",
+        "control",
+        "robot_policy",
+        reads=("drive",),
+        knobs=("lr", "high_lr"),
+    ),
+    "correction/yay": Entry(
+        "trainers.methods.correction.yay",
+        "YAY Robot: learning from what people tell it while it works",
+        "correction",
+        "robot_policy",
+        reads=("language_correction", "drive"),
+        inputs=("robot_policy",),
+    ),
+    "control/dagger": Entry(
+        "trainers.methods.control.dagger",
+        "DAgger: what an expert would have done where the robot came to",
+        "control",
+        "robot_policy",
+        reads=("drive",),
+        optional_inputs=("robot_policy",),
+    ),
+    "control/rt_h_base": Entry(
+        "trainers.methods.control.rt_h_base",
+        "RT-H: phrases about motions, and actions by them",
+        "control",
+        "robot_policy",
+        reads=("drive",),
+    ),
+    "correction/rt_h": Entry(
+        "trainers.methods.correction.rt_h",
+        "RT-H: learning from what people say about motions",
+        "correction",
+        "robot_policy",
+        reads=("language_correction",),
+        inputs=("robot_policy",),
+    ),
     "online/rloo": Entry(
         "trainers.methods.online.rloo",
         "RLOO: REINFORCE leave-one-out",
@@ -272,6 +313,37 @@ METHODS: dict[str, Entry] = {
         optional_inputs=("rival",),
         knobs=(),
     ),
+    "query/clips": Entry(
+        "trainers.methods.query.clips",
+        "Disputed clips",
+        "query",
+        "items",
+        inputs=("robot_policy",),
+        optional_inputs=("reward_model",),
+        knobs=(),
+    ),
+    "reward/clip_preferences": Entry(
+        "trainers.methods.reward.clip_preferences",
+        "Rewards from comparisons of clips",
+        "reward",
+        "reward_model",
+        reads=("clip_pair",),
+    ),
+    "control/ppo": Entry(
+        "trainers.methods.control.ppo",
+        "PPO in a world",
+        "control",
+        "robot_policy",
+        optional_inputs=("reward_model",),
+    ),
+    "control/preference_ppo": Entry(
+        "trainers.methods.control.preference_ppo",
+        "PPO from preferences, while people label",
+        "control",
+        "robot_policy",
+        reads=("clip_pair",),
+        live=True,
+    ),
 }
 
 
@@ -318,8 +390,10 @@ def learns_from(kinds: Mapping[str, int]) -> list[str]:
 
 
 def card(name: str) -> str:
-    """The method's page, as markdown."""
-    return (HERE / "cards" / f"{name.partition('/')[2]}.md").read_text(encoding="utf-8")
+    """The method's page, as markdown. Where two families have a method of one name, the later one's file names both."""
+    family, _, short = name.partition("/")
+    both = HERE / "cards" / f"{family}_{short}.md"
+    return (both if both.exists() else HERE / "cards" / f"{short}.md").read_text(encoding="utf-8")
 
 
 @cache

@@ -154,6 +154,15 @@ class Run:
             )
         return store.local(str(self.spec.snapshot))
 
+    @property
+    def labels(self) -> Path | None:
+        """The folder of the newest labels: what came while the run was under way, or else the snapshot it began with;
+        None where it began without one and none came. Only a method that the registry calls live is sent any."""
+        taken = self.memory.get("labels", [])
+        if taken:
+            return Path(taken[-1]["folder"])
+        return None if self.spec.snapshot is None else self.snapshot
+
     def input(self, role: str) -> Path:
         """The folder of the model that plays `role`, or an error that says which role is missing."""
         if role not in self.inputs:
@@ -276,17 +285,23 @@ class Run:
 
     # --- steps -------------------------------------------------------------------------------------
 
-    def steps(self, total: int, state: Mapping[str, checkpoints.Stateful]) -> Iterator[int]:
+    def steps(
+        self,
+        total: int,
+        state: Mapping[str, checkpoints.Stateful],
+        ready: Callable[[int], bool] = lambda step: True,
+    ) -> Iterator[int]:
         """1, 2, …, total; or, resuming, from where the newest checkpoint left `state`.
 
         `state` names everything that changes while training and is not in `run` itself: models, optimisers,
-        batches, replay. All of it is restored, in place, before the first step.
+        batches, replay. All of it is restored, in place, before the first step. Before a step that is not `ready` the
+        run waits, obeying commands: for labels, which are one. What makes it ready must come from `self.labels`.
         """
         self._total = total
         done = self._restore(state)
         self._outbox.put({"type": "start", "step": done, "total": total})
         while done < total:
-            self._obey(done, state)
+            self._obey(done, state, ready)
             yield done + 1
             done += 1
             if done == total or self._due(done):
@@ -357,8 +372,13 @@ class Run:
 
     # --- commands ----------------------------------------------------------------------------------
 
-    def _obey(self, done: int, state: Mapping[str, checkpoints.Stateful]) -> None:
-        """Applies the commands that are due after `done` steps; waits here while the run is paused."""
+    def _obey(
+        self,
+        done: int,
+        state: Mapping[str, checkpoints.Stateful],
+        ready: Callable[[int], bool] = lambda step: True,
+    ) -> None:
+        """Applies the commands that are due after `done` steps; waits here while the run is paused, or not ready."""
         told = False
         while True:
             paused = False
@@ -370,7 +390,7 @@ class Run:
             if paused != told:
                 told = paused
                 self._outbox.put({"type": "state", "state": "paused" if paused else "running"})
-            if not paused:
+            if not paused and ready(done + 1):
                 return
             if self._orphaned():
                 os._exit(1)
@@ -405,6 +425,8 @@ class Run:
         again = number in self._before  # before a kill; only what changes the numbers is done again
         if kind == "set":
             self._set(number, done, str(args.get("name")), args.get("value"))
+        if kind == "labels":
+            self._take(number, done, args)
         self._outbox.put({"type": "applied", "command": number, "step": done})
         if again:
             return
@@ -421,6 +443,23 @@ class Run:
             self.knobs[name] = registry.read_config(self.spec.method, {name: value})[name]
         except ValueError as error:
             self.event(f"command-{number}", done, "refused", str(error))
+
+    def _take(self, number: int, done: int, args: Mapping[str, Any]) -> None:
+        """New labels: the run's memory keeps which it has had since which step, so that it goes on with the same."""
+        folder, digest = str(args.get("folder")), str(args.get("digest"))
+        try:
+            if not registry.entry(self.spec.method).live:
+                raise ValueError(f"{self.spec.method} takes no labels while it runs: start a run with them.")
+            found = hashlib.sha256((Path(folder) / "records.jsonl").read_bytes()).hexdigest()
+            if found != digest:
+                raise ValueError(
+                    f"The labels in {folder} are not those that were sent: SHA-256 {found}, expected {digest}."
+                )
+        except (ValueError, OSError) as error:
+            self.event(f"command-{number}", done, "refused", str(error))
+            return
+        taken = {"command": number, "step": done, "folder": folder, "digest": digest}
+        self.memory["labels"] = [*self.memory.get("labels", []), taken]
 
     # --- beginning and end -------------------------------------------------------------------------
 

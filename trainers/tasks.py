@@ -428,8 +428,11 @@ def the_only_child(home: Path) -> Iterator[int]:
 
 
 def line(command: Command) -> bytes:
-    """A command as the child reads it."""
-    return json.dumps({"id": command.pk, "kind": command.kind, "args": command.args}).encode() + b"\n"
+    """A command as the child reads it; labels with the place where this worker finds them."""
+    args = command.args
+    if command.kind == Command.Kind.LABELS:
+        args = {**args, "folder": str(settings.SNAPSHOTS / args["digest"])}
+    return json.dumps({"id": command.pk, "kind": command.kind, "args": args}).encode() + b"\n"
 
 
 def check(role: str, artifact) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.trainers.lived import live
 from tests.trainers.toys import STRINGS, demonstrations, liking, pairs, policy, reward_model, snapshot
 from trainers import api, nn
 from trainers.__main__ import main
@@ -302,6 +303,7 @@ def test_every_example_of_the_page_works_as_it_stands(tmp_path, monkeypatch, cap
     (records,) = re.findall(r"```jsonl\n(.*?)```", PAGE.read_text(), re.S)
     (tmp_path / "answers" / "records.jsonl").write_text(records)
     (tmp_path / "trainers").symlink_to(ROOT / "trainers")
+    live(tmp_path / "episodes", name="0123456789abcdef" * 2)
     monkeypatch.chdir(tmp_path)
     examples = commands_of_the_page()
     assert len(examples) >= 12
@@ -327,5 +329,9 @@ def test_the_page_names_every_command(capsys):
         "serve",
         "lora",
         "merge",
+        "episodes",
+        "motions",
+        "live",
+        "drive",
     } == set(named)
     assert all(f"`{name}" in PAGE.read_text() or f"trainers {name}" in PAGE.read_text() for name in named)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from tests.trainers import clip_toys, robot_toys
 from trainers import api, checkpoints, journal, nn
 from trainers.nn.ensemble import EnsembleReward
 from trainers.nn.table import SeqTable, TableConfig, TableReward
@@ -123,6 +124,8 @@ class Toy:
     """What it leaves behind, in its home."""
     records: Callable[[], list[Record]] = lambda: [*pairs(), *corrections(), *demonstrations()]
     """What it learns from."""
+    episodes: Callable[[Path], Path] | None = None
+    """Writes the episodes that its records name."""
 
 
 def first(rows: list[dict[str, float]], name: str) -> float:
@@ -303,6 +306,132 @@ TOYS: dict[str, Toy] = {
         lambda rows: last(rows, "objective/scores", 3) > first(rows, "objective/scores") + 0.5,
         {"policy": policy, "reward_model": reward_model},
     ),
+    "control/bc": Toy(
+        {
+            "steps": 40,
+            "demonstrations": 2,
+            "drills": 1,
+            "width": 32,
+            "low_batch": 64,
+            "batch_size": 16,
+            "tests": 0,
+            "lr": 2e-2,
+            "high_lr": 1e-2,
+        },
+        lambda rows: last(rows, "loss", 5) < first(rows, "loss") / 2 and last(rows, "high/accuracy", 5) > 0.8,
+        made="robot_policy",
+        records=robot_toys.drives,
+        episodes=robot_toys.episodes,
+    ),  # fmt: skip
+    "correction/yay": Toy(
+        {"steps": 40, "demonstrations": 2, "batch_size": 32, "tests": 0, "lr": 3e-2},
+        lambda rows: (
+            last(rows, "high/corrected", 5) > 0.7 and last(rows, "loss", 5) < first(rows, "loss") / 2
+        ),
+        {"robot_policy": robot_toys.robot_policy},
+        made="robot_policy",
+        records=lambda: [*robot_toys.corrections(), *robot_toys.drives()],
+        episodes=robot_toys.episodes,
+    ),
+    "control/dagger": Toy(
+        {
+            "world": "table_talk",
+            "tasks": "pack",
+            "rounds": 2,
+            "episodes": 2,
+            "longest": 20,
+            "steps": 15,
+            "hidden": 16,
+            "tests": 0,
+            "lr": 1e-2,
+            "batch_size": 64,
+        },
+        lambda rows: (
+            last(rows, "loss", 5) < first(rows, "loss") / 2 and last(rows, "dagger/labels") == 3 * 40 + 4 * 20
+        ),
+        made="robot_policy",
+        records=robot_toys.drives,
+        episodes=robot_toys.episodes,
+    ),  # fmt: skip
+    "control/rt_h_base": Toy(
+        {
+            "world": "table_talk",
+            "tasks": "pack",
+            "demonstrations": 2,
+            "play": 0,
+            "hidden": 32,
+            "steps": 40,
+            "lr": 1e-2,
+            "batch_size": 64,
+            "held_out": 0.4,
+        },
+        lambda rows: (
+            last(rows, "loss", 5) < first(rows, "loss") / 2
+            and last(rows, "motion/action_loss", 5) < first(rows, "motion/action_loss") / 2
+        ),
+        made="robot_policy",
+        records=robot_toys.drives,
+        episodes=robot_toys.episodes,
+    ),  # fmt: skip
+    "correction/rt_h": Toy(
+        {"steps": 40, "batch_size": 64, "lr": 2e-2},
+        lambda rows: (
+            last(rows, "motion/corrected_accuracy", 5) > 0.7
+            and last(rows, "loss", 5) < first(rows, "loss") / 2
+        ),
+        {"robot_policy": robot_toys.motion_policy},
+        made="robot_policy",
+        records=robot_toys.motions,
+        episodes=robot_toys.episodes,
+    ),
+    "reward/clip_preferences": Toy(
+        {"width": 16, "epochs": 12, "batch_size": 32},
+        lambda rows: (
+            last(rows, "eval_accuracy") > 0.7
+            and last(rows, "loss", 3) < first(rows, "loss") - 0.1
+            and abs(last(rows, "control/shuffled_accuracy") - 0.5) < 0.3
+        ),
+        made="reward_model",
+        records=clip_toys.pairs,
+        episodes=clip_toys.episodes,
+    ),
+    # Stretches that end inside of episodes: a checkpoint every four steps finds some of them under way.
+    "control/ppo": Toy(
+        {"steps": 10, "copies": 8, "horizon": 32, "minibatch": 64, "epochs": 3, "width": 16, "judged": 2},
+        lambda rows: last(rows, "episode/reward", 3) > first(rows, "episode/reward") + 0.1,
+        {"reward_model": clip_toys.reward_model},
+        made="robot_policy",
+        records=clip_toys.pairs,
+    ),
+    "control/preference_ppo": Toy(
+        {
+            "annotator": "script",
+            "steps": 10,
+            "copies": 8,
+            "horizon": 32,
+            "minibatch": 64,
+            "epochs": 3,
+            "width": 16,
+            "judged": 2,
+            "comparisons": 30,
+            "rounds": 2,
+            "reward_steps": 20,
+            "length": 10,
+            "first": 0.5,
+        },
+        lambda rows: last(rows, "reward/accuracy") > 0.75 and last(rows, "reward/comparisons") == 150,
+        made="robot_policy",
+        records=clip_toys.pairs,
+        episodes=clip_toys.episodes,
+    ),
+    "query/clips": Toy(
+        {"count": 10, "episodes": 20, "copies": 1, "length": 10},
+        lambda rows: last(rows, "query/items") == 10 and last(rows, "query/worth") > 0.1,
+        {"robot_policy": clip_toys.reaching, "reward_model": clip_toys.judging_reach},
+        made="items.jsonl",
+        records=clip_toys.pairs,
+        episodes=clip_toys.episodes,
+    ),
     "query/disagreement": Toy(
         {"count": 40, "max_new_tokens": 3, "batch_size": 4},
         lambda rows: last(rows, "query/items") == 40 and last(rows, "query/worth") > 0.1,
@@ -331,6 +460,8 @@ def toy_spec(method: str, folder: Path, name: str = "run", **changes: Any) -> Sp
     config = {**toy.config, **changes.pop("config", {})}
     records = changes.pop("records", None) or toy.records()
     where = snapshot(folder / "snapshot", records)
+    if toy.episodes is not None:
+        changes = {"episodes": toy.episodes(folder / "episodes"), **changes}
     return Spec(
         method, folder / name, config, inputs=inputs, snapshot=where, **{"checkpoint_every": 4, **changes}
     )

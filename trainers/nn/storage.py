@@ -9,13 +9,17 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from trainers.nn.pilot import Pilot
 from trainers.nn.policy import Policy, RewardModel
+
+if TYPE_CHECKING:
+    from trainers.nn.clips import ClipReward
 
 POLICIES = {
     "byte_transformer": "trainers.nn.byte_transformer:ByteTransformer",
@@ -32,7 +36,16 @@ REWARD_MODELS = {
     "ensemble_reward": "trainers.nn.ensemble:EnsembleReward",
     "ordinal_reward": "trainers.nn.ordinal:OrdinalReward",
 }
-KINDS = POLICIES | REWARD_MODELS
+ROBOT_POLICIES = {
+    "yay_robot": "trainers.nn.robots.robot:Robot",
+    "motion_policy": "trainers.nn.motions:MotionPolicy",
+    "direct_policy": "trainers.nn.direct:DirectPolicy",
+    "gaussian": "trainers.nn.gaussian:Gaussian",
+}
+"""Keep the protocol `nn/pilot.py: Pilot`."""
+CLIP_REWARDS = {"clip_reward": "trainers.nn.clips:ClipReward"}
+"""Reward models that score a robot's steps, not answers."""
+KINDS = POLICIES | REWARD_MODELS | ROBOT_POLICIES | CLIP_REWARDS
 """What a kind is: named, not imported, so that a byte model is opened without importing transformers."""
 
 
@@ -70,6 +83,18 @@ def load_reward_model(path: Path | str, device: torch.device | str = "cpu") -> R
     """`load`, for a directory that must hold a reward model."""
     _expect(Path(path), REWARD_MODELS, "a reward model")
     return cast(RewardModel, load(path, device))
+
+
+def load_pilot(path: Path | str, device: torch.device | str = "cpu") -> Pilot:
+    """`load`, for a directory that must hold a policy of a robot."""
+    _expect(Path(path), ROBOT_POLICIES, "a robot's policy")
+    return cast(Pilot, load(path, device).eval())
+
+
+def load_clip_reward(path: Path | str, device: torch.device | str = "cpu") -> "ClipReward":
+    """`load`, for a directory that must hold a reward model of a robot's steps."""
+    _expect(Path(path), CLIP_REWARDS, "a reward model of clips")
+    return cast("ClipReward", load(path, device).eval())
 
 
 def describe(path: Path) -> tuple[str, dict[str, Any]]:

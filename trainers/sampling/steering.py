@@ -91,6 +91,14 @@ class Steering:
             self.own, self._decided = tuple(choose()), step
         return self.own[0].command if self.own else ""
 
+    def decides(self, step: int) -> bool:
+        """Whether at `step`, the next one to come, the policy is to decide, unless somebody speaks before."""
+        if self._next is not None and step >= self._next.start:
+            return False
+        if self._now is not None:
+            return self._until is not None and step >= self._until
+        return self._decided < 0 or step - self._decided >= self.every
+
     def end(self, step: int) -> None:
         """The episode is over: what is in force ends here."""
         self._next = None

@@ -178,7 +178,15 @@ def test_the_running_mean_is_that_of_all_scores_so_far(tmp_path):
 
 # --- critic, warm-up, ratio ---------------------------------------------------------------------------
 
-SMALL = {"epochs": 3, "minibatches": 2, "lr": 1e-2, "critic_lr": 1e-2, "temperature": 0.8, "micro_batch": 3, "k": 2}
+SMALL = {
+    "epochs": 3,
+    "minibatches": 2,
+    "lr": 1e-2,
+    "critic_lr": 1e-2,
+    "temperature": 0.8,
+    "micro_batch": 3,
+    "k": 2,
+}
 both_critics = pytest.mark.parametrize("critic", ["own", "shared"])
 
 
