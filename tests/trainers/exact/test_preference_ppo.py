@@ -277,7 +277,7 @@ def tell(home: Path, folder: Path, said: list[ClipPair], number: int) -> None:
 
 # --- learning -------------------------------------------------------------------------------------
 
-SHORT = {"steps": 36, "comparisons": 100, "rounds": 4, "judged": 30}
+SHORT = {"steps": 36, "comparisons": 100, "rounds": 4, "judged": 20}
 
 
 def learned(folder: Path, seed: int, module: Any = None, **config: Any) -> tuple[float, float, Path]:
@@ -294,15 +294,16 @@ def learned(folder: Path, seed: int, module: Any = None, **config: Any) -> tuple
 
 def test_the_pendulum_improves_by_what_was_compared_and_not_by_a_coin(tmp_path):
     before, after, home = learned(tmp_path / "script", 21, annotator="script", **SHORT)
-    assert after > before + 300
+    assert after > before + 200
     answers = [json.loads(line) for line in (home / "records.jsonl").read_text().splitlines()]
     assert len(answers) == 100 and {one["annotator"] for one in answers} == {"script"}
     before, after, _ = learned(tmp_path / "coin", 21, annotator="coin", **SHORT)
     assert after < before + 100
 
 
+@pytest.mark.slow
 def test_a_policy_that_learned_from_the_worlds_own_reward_would_improve_by_a_coin(tmp_path):
-    short = {**SHORT, "annotator": "coin", "comparisons": 10, "steps": 30}
+    short = {**SHORT, "annotator": "coin", "comparisons": 10}
     wrong = method(NAME, 'if run.memory.get("heard"):', "if True:")
     wrong.ClipReward.forward, kept = lambda self, steps: rewards_of(steps), wrong.ClipReward.forward
     try:

@@ -13,9 +13,10 @@ The policy learns only while the members do better than a coin on the comparison
 interval of how many they have in order lies above one half): what cannot tell which of two clips is preferred is scaled
 noise, and a policy would follow it somewhere all the same.
 
-The turns do not wait for each other, but for one thing: before more is asked than `wait` of what was asked before is
-answered, the run waits. Labels come in between two steps, as snapshots frozen while people label; a checkpoint
-remembers which. In place of people a scripted annotator may answer, who is named as such in its records.
+The turns do not wait for each other, but for one thing: before it asks more, and a turn after the last asking, the run
+waits until `wait` of what was asked is answered. Labels come in between two steps, as snapshots frozen while people
+label; a checkpoint remembers which. In place of people a scripted annotator may answer, who is named as such in its
+records.
 """
 
 from __future__ import annotations
@@ -134,12 +135,13 @@ def train(config: Config, run: Run) -> None:
     shown = Shown(run.episodes, config.world, config.task, acting(run), config.annotator == "people")
     said = Said(config, run)
     plan = asked_by(config, -(-experience.copies.most_steps // config.horizon))
+    closing = min(config.steps, max(plan) + max(1, (max(plan) - min(plan)) // config.rounds))
     before = true_return(policy, config.world, config.task, config.judged, run.seed)
 
     def ready(step: int) -> bool:
         """Whether enough of what was asked is answered for this step to be taken."""
         asked = run.memory.get("query/items", 0)
-        more = step in plan or not run.memory.get("learned")
+        more = step in plan or step == closing or not run.memory.get("learned")
         return config.annotator != "people" or not asked or not more or said.share() >= config.wait
 
     state: dict[str, Stateful] = {
