@@ -35,6 +35,8 @@ class Ask:
     files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     of: str = ""
     """Which id of the world `pk` is, where it is not the usual one."""
+    refused: int = 0
+    """What the world as it is answers, where that is a refusal in words."""
 
     def ids(self, address: str, ids: dict[str, Any]) -> dict[str, Any]:
         """What stands in an address for each of its parts."""
@@ -174,8 +176,8 @@ API: dict[tuple[str, str], Ask] = {
     ("post", "/robots/{pk}/understand"): Ask(ANNOTATOR, {"text": "move a bit to the left"}),
     ("post", "/robots/{pk}/say"): Ask(ANNOTATOR, {"text": "move a bit to the left", "ref": KEY}),
     ("post", "/robots/{pk}/steer"): Ask(ANNOTATOR),
-    ("post", "/robots/{pk}/begin"): Ask(ANNOTATOR, {}),
-    ("post", "/robots/{pk}/teach"): Ask(RESEARCHER),
+    ("post", "/robots/{pk}/begin"): Ask(ANNOTATOR),
+    ("post", "/robots/{pk}/teach"): Ask(RESEARCHER, refused=409),  # a script flies it: nothing learns
     ("post", "/robots/{pk}/end"): Ask(ANNOTATOR),
 }
 

@@ -181,8 +181,13 @@ def test_on_no_page_does_a_text_become_anything_but_text(case):
     assert unseen == NOWHERE, f"Shown on none of the pages: {unseen - NOWHERE}; now shown: {NOWHERE - unseen}"
 
 
-NOWHERE = {"licence of a file", "topic"}
-"""What no page shows: it goes into cards, or only counts."""
+HEARD = {
+    "policy of a robot", "command of a bank", "said to a robot", "outcome", "task of a robot", "how it ended",
+    "command to a robot", "thing on the table",
+}  # fmt: skip
+"""What a robot's page hears by its socket, and writes itself: tests/browser/test_robots.py looks."""
+NOWHERE = {"licence of a file", "topic", "source of a recording"} | HEARD
+"""What no page shows as it is sent: it goes into cards, or only counts."""
 
 
 def test_the_api_says_of_itself_that_it_is_json():

@@ -316,7 +316,7 @@ def test_what_is_no_model_is_refused(study, tmp_path):
     with pytest.raises(Invalid, match="holds no model"):
         services.register_model(study=study, path=folder, kind="policy", name="x")
     (folder / "kibitz.json").write_text("{}")
-    with pytest.raises(Invalid, match="policy or a reward_model"):
+    with pytest.raises(Invalid, match="policy, reward_model, robot_policy"):
         services.register_model(study=study, path=folder, kind="items", name="x")
     with pytest.raises(CommandError, match="no study 999"):
         call_command("register_model", "999", str(folder))

@@ -278,9 +278,9 @@ def episodes(say: Say, study: Study, people: dict[str, Any]) -> dict[str, Any]:
 
 
 def robots(say: Say, study: Study, people: dict[str, Any]) -> dict[str, int]:
-    """A robot at work that the owner steers, an episode of it that is over, and something said in each."""
+    """A robot at work that the annotator steers, an episode of it that is over, and something said in each."""
     session = Session.objects.create(
-        study=study, world="table_talk", pilot="scripted", created_by=people["owner"], steerer=people["owner"],
+        study=study, world="table_talk", pilot="scripted", created_by=people["annotator"], steerer=people["annotator"],
         status="running", why=say("why of a session"), layer="command", bank=[say("command of a bank")],
     )  # fmt: skip
     scene = {"things": [{"name": say("thing on the table")}], "places": [], "words": say("task of a robot")}

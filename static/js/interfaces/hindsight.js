@@ -377,7 +377,8 @@ class HindsightRecording extends HTMLElement {
     this.lanes.motion.replaceChildren(
       ...this.motions.map((one, at) => {
         const corrected = said.find((other) => other.layer === "motion" && other.start === one.start && other.stop === one.stop);
-        const made = make("button", `lane-part motion${corrected ? " corrected" : ""}`, corrected?.command ?? one.label);
+        const made = make("button", `lane-part motion${corrected ? " corrected" : ""}`);
+        made.append(make("span", "lane-words", corrected?.command ?? one.label));
         made.type = "button";
         made.dataset.motion = at;
         made.title = corrected ? `${corrected.command}, instead of ${one.label}` : `${one.label}: press where it is wrong`;
