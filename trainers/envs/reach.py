@@ -9,13 +9,13 @@ Lengths as on TableTalk: x from -1 (left) to 1 (right), y from -1 (near) to 1 (f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainers.envs.moments import packed, unpacked
 from trainers.envs.motions import Embodiment, embodiment
 from trainers.envs.worlds import Floats, Picture, Step
 
@@ -194,17 +194,18 @@ class Reach:
 
     def snapshot(self) -> bytes:
         kept = {
-            "task": self.task, "gain": self.gain, "things": self.things.tolist(), "hand": self.hand.tolist(),
+            "world": self.name, "task": self.task, "gain": self.gain, "things": self.things, "hand": self.hand,
             "closed": self.closed, "steps": self.steps, "rested": self.rested, "moved": self.moved, "pause": self.pause,
-            "goal": self.goal.tolist(), "wish": self.wish, "chance": self.chance.bit_generator.state,
+            "goal": self.goal, "wish": self.wish, "chance": self.chance.bit_generator.state,
         }  # fmt: skip
-        return json.dumps(kept).encode()
+        return packed(kept)
 
     def restore(self, moment: bytes) -> Floats:
-        kept = json.loads(moment)
+        kept = unpacked(moment, self.name)
         self.chance.bit_generator.state = kept.pop("chance")
+        del kept["world"]
         for name, value in kept.items():
-            setattr(self, name, np.array(value) if isinstance(value, list) else value)
+            setattr(self, name, value)
         return self.observe()
 
     # --- how it is laid out, and judged

@@ -60,7 +60,7 @@ WORLDS: dict[str, WorldEntry] = {
         "trainers.envs.table_talk_mujoco.play",
         "TableTalk with physics",
         ("pack", "sort", "line", "stack", "peg", "clean", "push"),
-        drawn=False,
+        drawn=True,
         talks=True,
         needs="mujoco",
     ),

@@ -5,8 +5,8 @@
 
 import * as tableTalk from "./table_talk.js";
 
-// A reach is a table with nothing to carry: its states read the same.
-const PAINTERS = { table_talk: tableTalk, reach: tableTalk };
+// A reach is a table with nothing to carry, and the table with physics is the same table: their states read the same.
+const PAINTERS = { table_talk: tableTalk, table_talk_mujoco: tableTalk, reach: tableTalk };
 
 /** Who draws that world; null where nobody does and pictures are shown. */
 export function painter(world) {

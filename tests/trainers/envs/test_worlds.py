@@ -11,8 +11,6 @@ import pytest
 from trainers.envs.registry import WORLDS, world
 
 STEPS = 24
-NAMELESS = ("reach",)
-"""Worlds whose moments do not say which world they are of."""
 SLOW_TO_MAKE = {"car_racing": 12}
 """Worlds whose steps take long -> how many are enough."""
 
@@ -92,7 +90,7 @@ def test_a_moment_keeps_what_was_done_so_far(name):
         assert played(other, actions_for(other)[:5]) == played(one, actions_for(one)[:5]), task
 
 
-@pytest.mark.parametrize("name", [one for one in each_world() if one.id not in NAMELESS])
+@pytest.mark.parametrize("name", each_world())
 def test_a_moment_of_something_else_is_refused(name):
     one = world(name)
     one.reset(0)
