@@ -162,6 +162,22 @@ def test_a_dropped_steering_socket_pauses_the_robot_and_loses_nothing(line, site
     assert flight.problem is None
 
 
+def test_an_episode_begun_while_another_is_under_way_ends_that_one_and_goes_on_itself(line, site, ada):
+    session = session_of(study_of(ada), ada)
+    page = Page(site.url, ada, session.pk)
+    flight = Flight(session)
+    first = page.until("scene")
+    page.until("state", step=5)
+    page.send("begin", seed=9)
+    assert page.until("episode_end")["episode"] == first["episode"]
+    second = page.until("scene", seed=9)
+    assert second["episode"] != first["episode"]
+    page.until("state", step=10)
+    assert flight.row().status == Status.RUNNING
+    flight.end()
+    assert flight.problem is None
+
+
 def test_a_killed_robot_goes_on_where_it_was_and_every_correction_is_there_once(line, site, ada, settings):
     session = session_of(study_of(ada), ada, hold=600)
     page = Page(site.url, ada, session.pk)
