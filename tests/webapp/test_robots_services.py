@@ -20,7 +20,7 @@ from tests.annotation.studies import person
 from tests.webapp.robots import session_of, study_of
 from trainers.envs.registry import world
 from trainers.episodes import PERSON, About, Episodes
-from webapp.robots import keeping, services, tasks, teaching
+from webapp.robots import keeping, services, tasks, teaching, words
 from webapp.robots.access import session_for
 from webapp.robots.company import Company
 from webapp.robots.models import Drive, Said, Session, Status, Take
@@ -194,6 +194,17 @@ def test_what_is_not_clear_is_asked_back_and_nothing_is_stored(session, ada, tex
 def test_of_a_contradiction_the_last_direction_counts(session, ada):
     said = services.say(session=session, by=ada, ref=uuid4(), text="left, no, right")
     assert (said.command, said.text) == ("move a bit to the right", "left, no, right")
+
+
+def test_to_a_policy_of_motions_the_words_are_motions(session, ada):
+    Session.objects.update(world="reach", layer="motion", bank=["move arm left", "stay"])
+    session.refresh_from_db()
+    scene = {"things": [{"name": "red block"}]}
+    assert words.meant("go left a bit", scene, session).command == "move arm left"
+    assert words.meant("up and left", scene, session).command == "move arm up and left"
+    for unclear in ("pick up the red block", "left, no, right", "links", ""):
+        asked = words.meant(unclear, scene, session)
+        assert not asked.command and asked.ask
 
 
 def test_a_long_text_is_not_smuggled_in_behind_a_clear_command(session, ada):

@@ -6,6 +6,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
+from trainers.envs.motions import embodiment_of
 from trainers.envs.table_talk.language import LONGEST_PHRASE, understand
 from webapp.robots.models import Session
 
@@ -28,7 +29,7 @@ class Meant:
 
 
 def meant(text: str, scene: dict[str, Any], session: Session) -> Meant:
-    """By the words of the policy's own commands, then by the grammar of tables; never by a guess."""
+    """By the words of the policy's own commands, then by the grammar of motions or of tables; never by a guess."""
     bank = session.bank
     if not session.layer:
         return Meant("", "This robot takes no commands in words. Drive it.")
@@ -36,7 +37,11 @@ def meant(text: str, scene: dict[str, Any], session: Session) -> Meant:
     known = {one.lower(): one for one in bank}
     if said in known:
         return Meant(known[said])
-    if scene.get("things"):
+    arm = embodiment_of(session.world) if session.layer == "motion" else None
+    phrase = arm.understand(said) if arm else None
+    if phrase:
+        return Meant(phrase)
+    if scene.get("things") and arm is None:
         names = [one["name"] for one in scene["things"]]
         found = understand(text, names, scene.get("places", ()))
         others = tuple(str(one) for one in found.others)
