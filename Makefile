@@ -31,10 +31,10 @@ check: install
 
 test: install check
 	node --test tests/static/*.test.js
-	@# The methods' tests need one core and no server: they run beside the others, and are shown after them.
-	@$(BIN)/python -m pytest -m "not slow" tests/trainers >$(VENV)/trainers-tests.log 2>&1 & methods=$$!; \
-	$(BIN)/python -m pytest -m "not slow" --ignore tests/trainers; others=$$?; \
-	wait $$methods; methods=$$?; cat $(VENV)/trainers-tests.log; exit $$((others + methods))
+	@# Two halves of about the same length, one for each core; the second half is shown after the first.
+	@$(BIN)/python -m pytest -m "not slow" tests/trainers tests/browser >$(VENV)/second-half.log 2>&1 & second=$$!; \
+	$(BIN)/python -m pytest -m "not slow" --ignore tests/trainers --ignore tests/browser; first=$$?; \
+	wait $$second; second=$$?; cat $(VENV)/second-half.log; exit $$((first + second))
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
