@@ -422,14 +422,12 @@ class Run:
     ) -> None:
         kind, number, args = command["kind"], int(command["id"]), command.get("args") or {}
         self._obeyed.add(number)
-        again = number in self._before  # before a kill; only what changes the numbers is done again
         if kind == "set":
             self._set(number, done, str(args.get("name")), args.get("value"))
         if kind == "labels":
             self._take(number, done, args)
         self._outbox.put({"type": "applied", "command": number, "step": done})
-        if again:
-            return
+        # A checkpoint remembers its own command: where the command comes again, a kill was faster than its checkpoint.
         if kind in ("checkpoint", "stop"):
             self._save(done, state)
         if kind == "stop":

@@ -190,6 +190,21 @@ def test_a_checkpoint_can_be_asked_for_and_half_a_command_is_not_a_command(tmp_p
     assert steps == [0, 14]
 
 
+@pytest.mark.parametrize("asked", ["checkpoint", "stop"])
+def test_a_checkpoint_that_a_kill_was_faster_than_is_made_when_its_command_comes_again(asked, tmp_path):
+    spec = replace(toy_spec("correction/sft", tmp_path), checkpoint_every=1000)
+    command(spec.home, 1, asked)
+
+    def die(*args):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(spec, lambda: setattr(checkpoints, "save", die)) == -signal.SIGKILL
+    assert [entry["step"] for entry in entries(spec.home) if entry["type"] == "applied"] == [0]
+    assert api.execute(spec) == (3 if asked == "stop" else 0)
+    assert 0 in [entry["step"] for entry in entries(spec.home) if entry["type"] == "checkpoint"]
+    assert api.execute(spec) == 0
+
+
 def test_only_the_last_two_checkpoints_are_kept(tmp_path):
     spec = toy_spec("correction/sft", tmp_path)
     assert api.execute(spec) == 0
