@@ -17,6 +17,7 @@ from trainers.nn import load_pilot, save
 from trainers.nn.gaussian import Gaussian, GaussianConfig
 from trainers.run import Run, Spec
 from trainers.sampling import experience as gathering
+from trainers.sampling import proximal
 from trainers.sampling.experience import Experience, Rollout
 
 NAME = "control/ppo"
@@ -77,14 +78,14 @@ def cut_off(module: ModuleType) -> float:
     flags = torch.zeros(1, 1, dtype=torch.bool)
     rollout = Rollout(one, one[..., :1], torch.zeros(1, 1), torch.zeros(1, 1), one, flags, ~flags)
     optimiser = torch.optim.Adam(policy.parameters())
-    config = module.Config(epochs=1)
+    config = method(NAME).Config(epochs=1)
     told = module.improve(policy, optimiser, rollout, torch.zeros(1, 1), 0.0, config, torch.Generator())
     return told["val/error"]
 
 
 def test_the_critic_learns_that_an_episode_that_was_cut_off_would_have_gone_on():
-    assert cut_off(method(NAME)) == pytest.approx(0.0025, rel=1e-4)
-    wrong = method(NAME, "rollout.done, rollout.over", "rollout.over, rollout.over")
+    assert cut_off(proximal) == pytest.approx(0.0025, rel=1e-4)
+    wrong = variant(proximal, "rollout.done, rollout.over", "rollout.over, rollout.over")
     assert cut_off(wrong) == pytest.approx(1.0, rel=1e-4)
 
 

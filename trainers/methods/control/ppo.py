@@ -16,23 +16,22 @@ Left out: clipping of values (no help in Andrychowicz et al. 2020, arXiv:2006.05
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trainers.checkpoints import Stateful
-from trainers.fit import anneal, descend
-from trainers.maths.gae import gae_over_episodes
+from trainers.fit import anneal
 from trainers.maths.moments import Moments, merge
-from trainers.maths.surrogate import clipped, importance
 from trainers.nn import digest, save
 from trainers.nn.gaussian import Gaussian, GaussianConfig
 from trainers.nn.storage import load_clip_reward
 from trainers.registry import Count, NonNegative, Positive, Share
 from trainers.run import Run
 from trainers.sampling.experience import Experience, Rollout, true_return
+from trainers.sampling.proximal import improve
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,8 @@ class Config:
     """Weight of the entropy of actions."""
     width: Count = 64
     """Units in each hidden layer of the policy and of the critic."""
+    std: Positive = 1.0
+    """Deviation of the policy's actions before training; an action goes from -1 to 1."""
     clip: Positive = 0.5
     """Longest gradient; a longer one is scaled down."""
     judged: Count = 50
@@ -121,54 +122,14 @@ def train(config: Config, run: Run) -> None:
 def fresh(config: Config, run: Run, experience: Experience) -> Gaussian:
     """A policy that has learned nothing."""
     shape = GaussianConfig(
-        experience.observation, experience.action, config.width, 0.0, config.world, config.task
+        experience.observation,
+        experience.action,
+        config.width,
+        math.log(config.std),
+        config.world,
+        config.task,
     )
     return Gaussian(shape, torch.Generator().manual_seed(run.seed))
-
-
-def improve(
-    policy: Gaussian, optimiser: torch.optim.Optimizer, rollout: Rollout, rewards: Tensor, lr: float,
-    config: Config, generator: torch.Generator,
-) -> dict[str, float]:  # fmt: skip
-    """One update by what was gathered, rewards [T, N]. Returns what there is to log of it."""
-    with torch.no_grad():
-        seen = policy.normalised(rollout.observations)
-        values = policy.value(seen)
-        led_to = policy.value(policy.normalised(rollout.led_to))
-    advantages, returns = gae_over_episodes(
-        rewards, values, led_to, rollout.done, rollout.over, config.gamma, config.lam
-    )
-    seen, actions = seen.flatten(0, 1), rollout.actions.flatten(0, 1)
-    old, gains, returns = rollout.logp.flatten(), advantages.flatten(), returns.flatten()
-    sums: dict[str, list[float]] = {}
-    taken: dict[str, float] = {}
-
-    def loss(rows: Tensor) -> Iterator[Tensor]:
-        ratio = importance(policy.logp(seen[rows], actions[rows]), old[rows])
-        gain = gains[rows]
-        gain = (gain - gain.mean()) / (gain.std(correction=0) + 1e-8)
-        surrogate = -clipped(ratio, gain, config.clip_ratio, config.clip_ratio).mean()
-        error = (policy.value(seen[rows]) - returns[rows]).square().mean()
-        noted = {
-            "loss/policy_avg": surrogate, "val/error": error, "policy/entropy_avg": policy.entropy,
-            "policy/clipfrac_avg": ((ratio - 1).abs() > config.clip_ratio).float().mean(),
-            "policy/approxkl_avg": 0.5 * ratio.log().square().mean(),
-        }  # fmt: skip
-        for name, value in noted.items():
-            sums.setdefault(name, []).append(value.item())
-        yield surrogate + config.value_coef * error - config.entropy_coef * policy.entropy
-
-    for _ in range(config.epochs):
-        order = torch.randperm(len(seen), generator=generator)
-        for rows in torch.split(order, config.minibatch):
-            taken = descend(optimiser, loss(rows), lr, config.clip)
-    variance = returns.var(correction=0)
-    explained = 1 - (returns - values.flatten()).var(correction=0) / variance if variance > 0 else 0.0
-    return {
-        **taken,
-        **{name: sum(found) / len(found) for name, found in sums.items()},
-        "val/var_explained": float(explained),
-    }
 
 
 class Scaled:

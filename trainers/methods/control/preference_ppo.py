@@ -22,7 +22,7 @@ records.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -36,8 +36,6 @@ from trainers.data import read_records
 from trainers.data.clips import Clips, Comparison, Lessons, comparisons, lessons, regularised
 from trainers.fit import anneal, descend
 from trainers.maths.accuracy import wilson
-from trainers.maths.gae import gae_over_episodes
-from trainers.maths.surrogate import clipped, importance
 from trainers.nn import digest, save
 from trainers.nn.clips import ClipReward, ClipRewardConfig
 from trainers.nn.gaussian import Gaussian, GaussianConfig
@@ -47,6 +45,7 @@ from trainers.run import Run
 from trainers.sampling import clips as asking
 from trainers.sampling.clips import Shown
 from trainers.sampling.experience import Experience, Rollout, true_return
+from trainers.sampling.proximal import improve
 
 SEEN = 4096
 """Steps of the last episodes by which the reward model is normalised."""
@@ -116,6 +115,8 @@ class Config:
     """Weight of the entropy of actions."""
     width: Count = 64
     """Units in each hidden layer."""
+    std: Positive = 1.0
+    """Deviation of the policy's actions before training; an action goes from -1 to 1."""
     clip: Positive = 0.5
     """Longest gradient of the policy; a longer one is scaled down."""
     judged: Count = 50
@@ -126,7 +127,9 @@ def train(config: Config, run: Run) -> None:
     experience = Experience(config.world, config.task, config.copies, run.seed, config.remember)
     d, a = experience.observation, experience.action
     chance = torch.Generator().manual_seed(run.seed)
-    policy = Gaussian(GaussianConfig(d, a, config.width, 0.0, config.world, config.task), chance)
+    policy = Gaussian(
+        GaussianConfig(d, a, config.width, math.log(config.std), config.world, config.task), chance
+    )
     model = ClipReward(
         ClipRewardConfig(d, a, config.members, config.width, config.world, config.task), chance
     )
@@ -287,44 +290,6 @@ def ask(
 def acting(run: Run) -> Mapping[str, Any]:
     """Which policy acted, as episodes say it."""
     return {"name": f"run {run.spec.run}" if run.spec.run else "PPO from preferences", "run": run.spec.run}
-
-
-def improve(
-    policy: Gaussian, optimiser: torch.optim.Optimizer, rollout: Rollout, rewards: Tensor, lr: float,
-    config: Config, generator: torch.Generator,
-) -> dict[str, float]:  # fmt: skip
-    """One update of PPO by what was gathered, rewards [T, N]. Returns what there is to log of it."""
-    with torch.no_grad():
-        seen = policy.normalised(rollout.observations)
-        values = policy.value(seen)
-        led_to = policy.value(policy.normalised(rollout.led_to))
-    advantages, returns = gae_over_episodes(
-        rewards, values, led_to, rollout.done, rollout.over, config.gamma, config.lam
-    )
-    seen, actions = seen.flatten(0, 1), rollout.actions.flatten(0, 1)
-    old, gains, returns = rollout.logp.flatten(), advantages.flatten(), returns.flatten()
-    sums: dict[str, list[float]] = {}
-    taken: dict[str, float] = {}
-
-    def loss(rows: Tensor) -> Iterator[Tensor]:
-        ratio = importance(policy.logp(seen[rows], actions[rows]), old[rows])
-        gain = gains[rows]
-        gain = (gain - gain.mean()) / (gain.std(correction=0) + 1e-8)
-        surrogate = -clipped(ratio, gain, config.clip_ratio, config.clip_ratio).mean()
-        error = (policy.value(seen[rows]) - returns[rows]).square().mean()
-        noted = {
-            "loss/policy_avg": surrogate, "val/error": error, "policy/entropy_avg": policy.entropy,
-            "policy/clipfrac_avg": ((ratio - 1).abs() > config.clip_ratio).float().mean(),
-        }  # fmt: skip
-        for name, value in noted.items():
-            sums.setdefault(name, []).append(value.item())
-        yield surrogate + config.value_coef * error - config.entropy_coef * policy.entropy
-
-    for _ in range(config.epochs):
-        order = torch.randperm(len(seen), generator=generator)
-        for rows in torch.split(order, config.minibatch):
-            taken = descend(optimiser, loss(rows), lr, config.clip)
-    return {**taken, **{name: sum(found) / len(found) for name, found in sums.items()}}
 
 
 def leave(policy: Gaussian, model: ClipReward, before: float, after: float, config: Config, run: Run) -> None:
