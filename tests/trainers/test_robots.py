@@ -286,25 +286,22 @@ def test_the_command_line_drives_a_robot_and_says_what_it_cannot(capsys):
 # --- the check yay_tabletop ----------------------------------------------------------------------------------
 
 
-def assert_gates(found: Found, gain: float, lost: float = 0.10) -> None:
+def assert_gates(found: Found, gain: float) -> None:
     assert found.oracle >= 0.85, "the low level cannot do it, whatever the high level says"
     assert found.base <= 0.1
     assert found.live >= found.base + 0.7
     assert found.after[-1] >= found.base + gain
     assert found.corrections[-1] <= found.corrections[0] / 2
-    assert found.unshifted_after >= found.unshifted_before - lost
+    assert found.unshifted_after >= found.unshifted_before - 0.10
     assert found.frozen and found.bank[1] > found.bank[0]
 
 
 @pytest.mark.timeout(600)
 def test_a_robot_with_its_camera_knocked_aside_is_taught_by_what_it_is_told(tmp_path):
-    """Short: the demo's robot, one round of 16 episodes; every gate but that of the corrections alone.
-
-    On so few tables two more that fail are no loss yet; without the base data all of them fail.
-    """
-    found = check(tmp_path, 0, SHORT, ROBOT, controls=False)
-    assert_gates(found, 0.25, lost=0.2)
-    study = Study(tmp_path, ROBOT, 0, SHORT)
+    """Short: the demo's robot, one round of 16 episodes; every gate but that of the corrections alone."""
+    found = check(tmp_path, 1, SHORT, ROBOT, controls=False)
+    assert_gates(found, 0.25)
+    study = Study(tmp_path, ROBOT, 1, SHORT)
     study.runs = 10
     lived = live(nn.load_pilot(ROBOT), SHIFTED, range(1000, 1008), Annotator(), study.store)
     records = own_commands([one for episode in lived for one in episode.records()])

@@ -54,7 +54,7 @@ class Size:
 
 
 WHOLE = Size()
-SHORT = Size(tests=15, rounds=1, episodes=16, steps=400, demonstrations=40)
+SHORT = Size(tests=30, rounds=1, episodes=16, steps=400, demonstrations=40)
 
 
 @dataclass

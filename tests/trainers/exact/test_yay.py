@@ -178,7 +178,8 @@ def drawn(module: ModuleType, folder: Path, **config) -> Counter[int]:
 
 
 def test_a_batch_holds_the_share_of_corrections_that_it_was_told_to(tmp_path):
-    corrections = 3 * len(robot_toys.corrections())
+    corrections = 3 * 3 * len(robot_toys.corrections())
+    """Three steps of each, at three tempos."""
     found = drawn(method("correction/yay"), tmp_path / "right", ratio=0.3)
     assert found[corrections] == 3 * 9 and sum(found.values()) == 3 * 32
     wrong = method(
@@ -187,6 +188,31 @@ def test_a_batch_holds_the_share_of_corrections_that_it_was_told_to(tmp_path):
         "    corrections = config.batch_size\n",
     )
     assert drawn(wrong, tmp_path / "wrong", ratio=0.3)[corrections] != 3 * 9
+
+
+def test_what_led_to_a_correction_is_shown_faster_and_slower_and_now_is_always_now(store):
+    """A robot looks back at three moments, 5 steps apart: at three tempos they are 3, 5 and 8 steps apart."""
+    yay = method("correction/yay")
+    records = [said(30, 31, "open the gripper"), said(36, 37, "wait", weight=2.0)]
+    rows = yay.as_decisions(corrected(store, records, 1))
+    found = yay.paced(rows, 3, 5, 3, yay.TEMPOS)
+    assert found.commands == ("open the gripper", "wait") * 3
+    assert found.weight.tolist() == [1.0, 2.0] * 3
+    for number, skip in enumerate((3, 5, 8)):
+        one = high_lessons(rows, 3, skip, 3)
+        assert torch.equal(found.things[2 * number : 2 * number + 2], one.things)
+        assert torch.equal(found.whole[2 * number : 2 * number + 2], one.whole)
+    now = found.whole[..., -8:].view(3, 2, 8)
+    assert torch.equal(now[0], now[1]) and torch.equal(now[1], now[2])
+    past = found.whole[..., :-8].view(3, 2, -1)
+    assert not torch.equal(past[0], past[1]) and not torch.equal(past[1], past[2])
+
+
+def test_demonstrations_keep_the_pace_of_the_robot(tmp_path):
+    """They are of the robot's own pace, and many: only corrections are few enough to need more."""
+    whole = drawn(method("correction/yay"), tmp_path / "on", ratio=0.3)
+    plain = drawn(method("correction/yay"), tmp_path / "off", ratio=0.3, tempos=False)
+    assert max(whole) == max(plain) and min(whole) == 3 * min(plain)
 
 
 def test_the_loss_is_cross_entropy_over_the_bank_weighed_by_the_records(tmp_path, store):
@@ -203,7 +229,10 @@ def test_the_loss_is_cross_entropy_over_the_bank_weighed_by_the_records(tmp_path
 
     records = [said(10, 11, robot.bank[0]), said(20, 21, robot.bank[1], weight=3.0)]
     spec = toy_spec(
-        "correction/yay", tmp_path, records=records, config={"steps": 1, "demonstrations": 0, "window": 1}
+        "correction/yay",
+        tmp_path,
+        records=records,
+        config={"steps": 1, "demonstrations": 0, "window": 1, "tempos": False},
     )
     assert api.execute(spec) == 0
     given = nn.load_pilot(spec.inputs["robot_policy"])

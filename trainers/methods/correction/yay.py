@@ -58,6 +58,8 @@ class Config:
     """Steps from the beginning of a correction that get its label: the decision, and not all that it led to."""
     before: Whole = 0
     """Steps before a correction that get its label too. With 0 they are what the high level sees, and no more."""
+    tempos: bool = True
+    """Whether what led to a correction is also shown as if it had gone faster or slower."""
     motions: bool = True
     """Whether fine motions ("a bit left") that were pressed as keys are learned too: they are commands of the bank."""
     demonstrations: Whole = 150
@@ -80,6 +82,9 @@ class Config:
     """Updates between two measurements on the held-out episodes."""
 
 
+TEMPOS = (1.6, 1.0, 0.6)
+"""How fast what led to a correction is taken to have gone. Who speaks does so at any step and not at the robot's own
+pace, by which it decides when it is alone: its past then looks stretched or squeezed."""
 FRESH = 900_000
 """The first seed of the tables that nobody taught it on."""
 ENOUGH = 20
@@ -102,7 +107,7 @@ def train(config: Config, run: Run) -> None:
     things = max(len(one.scene["things"]) for one in [*base, *(moment.trace for moment in moments)])
     shape = (robot.config.history, robot.config.skip, things)
     sides = {
-        name: high_lessons(rows, *shape)
+        name: paced(rows, *shape, TEMPOS if config.tempos and name == "corrected" else (1.0,))
         for name, rows in (("corrected", as_decisions(taught)), ("accuracy", decisions(base_taught)))
         if rows
     }
@@ -220,6 +225,22 @@ def base_split(base: list[Trace], share: float) -> tuple[list[Trace], list[Trace
         return base, []
     every = round(1 / share)
     return [one for n, one in enumerate(base) if n % every], base[::every]
+
+
+def paced(
+    decisions: Sequence[tuple[Trace, int, str, float]],
+    history: int,
+    skip: int,
+    things: int,
+    tempos: Sequence[float],
+) -> HighLessons:
+    """The decisions once for each tempo: the higher it is, the fewer steps lie between the moments of the past."""
+    found = [high_lessons(decisions, history, max(1, round(skip / tempo)), things) for tempo in tempos]
+    return HighLessons(
+        *(torch.cat([getattr(one, name) for one in found]) for name in ("things", "whole", "fixed", "here")),
+        commands=tuple(command for one in found for command in one.commands),
+        weight=torch.cat([one.weight for one in found]),
+    )
 
 
 def as_decisions(moments: Sequence[Moment]) -> list[tuple[Trace, int, str, float]]:
