@@ -71,6 +71,12 @@ class Entry:
     live: bool = False
     """Whether it asks people while it runs and takes their labels in; it may then begin with none."""
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it runs on the CPU whatever device is asked for: a robot's worlds are there, and its networks are too
+        small to gain from a GPU."""
+        return "robot_policy" in (self.produces, *self.inputs) or self.reads == ("clip_pair",)
+
 
 ANY = ("pair", "correction", "demonstration")
 

@@ -116,7 +116,7 @@ class Run:
         self.inputs = spec.inputs
         if any(map(store.is_url, spec.inputs.values())):
             self.inputs = {role: str(store.local(name)) for role, name in spec.inputs.items()}
-        self.device = _device(spec.device, self.place)
+        self.device = _device("cpu" if registry.entry(spec.method).on_cpu else spec.device, self.place)
         self.config = registry.read_config(spec.method, spec.config)
         self.knobs: dict[str, float] = {name: self.config[name] for name in registry.entry(spec.method).knobs}
         """Settings that a command may change between two steps; methods read them anew each step."""

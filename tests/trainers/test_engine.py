@@ -19,6 +19,7 @@ import torch
 from tests.trainers.toys import die_at, entries, in_child, outcome, rows, toy_spec
 from trainers import api, checkpoints
 from trainers.checkpoints import GlobalRandom
+from trainers.registry import METHODS
 from trainers.run import Run, Spec
 
 
@@ -322,6 +323,19 @@ def test_a_row_is_in_the_journal_a_moment_after_it_was_logged(tmp_path):
     run.log(1, {"loss": 0.5})
     until(lambda: rows(run.home), seconds=10)
     run.finished()
+
+
+def test_what_learns_of_robots_is_on_the_cpu_whatever_device_is_asked_for(tmp_path):
+    """Their worlds are there, and every number that they draw; other methods are where they are told to be."""
+    small = sorted(name for name, entry in METHODS.items() if entry.on_cpu)
+    assert small == sorted(
+        ["control/bc", "control/dagger", "control/rt_h_base", "control/ppo", "control/preference_ppo"]
+        + ["correction/yay", "correction/rt_h", "reward/clip_preferences", "query/clips"]
+    )
+    for name in small:
+        run = Run(replace(toy_spec(name, tmp_path / name), device="cuda"))
+        assert (run.device.type, run.generator.device.type) == ("cpu", "cpu")
+        run.finished()
 
 
 def test_a_spec_with_a_word_that_nobody_reads_is_refused(tmp_path):
