@@ -27,8 +27,8 @@ from trainers.episodes import Episodes
 from trainers.nn import load_pilot
 from trainers.nn.robots import Robot, robot
 from trainers.nn.robots.low_level import BODY, LowLevel, modulated
-from trainers.nn.robots.robot import digest_of
 from trainers.nn.robots.seeing import FIXED
+from trainers.nn.storage import digest_of
 from trainers.records import LanguageCorrection, Record
 from trainers.run import Spec
 from trainers.sampling import episodes

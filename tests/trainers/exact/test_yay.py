@@ -19,7 +19,7 @@ from trainers.data.driven import corrected, driven, narrated, runs
 from trainers.episodes import Episodes
 from trainers.nn.robots import Robot
 from trainers.nn.robots.lessons import high_lessons, logits
-from trainers.nn.robots.robot import digest_of
+from trainers.nn.storage import digest_of
 from trainers.records import Drive, LanguageCorrection
 from trainers.run import Run
 

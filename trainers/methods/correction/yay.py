@@ -35,7 +35,7 @@ from trainers.fit import Tally, adamw, anneal, descend, parts
 from trainers.nn import digest, load_pilot, save
 from trainers.nn.robots import Robot
 from trainers.nn.robots.lessons import HighLessons, high_lessons, logits
-from trainers.nn.robots.robot import digest_of
+from trainers.nn.storage import digest_of
 from trainers.records import LanguageCorrection, Record
 from trainers.registry import Count, Minority, NonNegative, Positive, Share, Whole
 from trainers.reports import robots as report
@@ -237,7 +237,10 @@ def paced(
     """The decisions once for each tempo: the higher it is, the fewer steps lie between the moments of the past."""
     found = [high_lessons(decisions, history, max(1, round(skip / tempo)), things) for tempo in tempos]
     return HighLessons(
-        *(torch.cat([getattr(one, name) for one in found]) for name in ("things", "whole", "fixed", "here")),
+        things=torch.cat([one.things for one in found]),
+        whole=torch.cat([one.whole for one in found]),
+        fixed=torch.cat([one.fixed for one in found]),
+        here=torch.cat([one.here for one in found]),
         commands=tuple(command for one in found for command in one.commands),
         weight=torch.cat([one.weight for one in found]),
     )
