@@ -152,7 +152,7 @@ def learned_from(home: Path) -> list[float]:
     return [row["reward/comparisons"] for row in rows(home)]
 
 
-@pytest.mark.parametrize("moment", [24])
+@pytest.mark.parametrize("moment", [4, 13, 24])
 def test_labels_that_come_while_it_runs_are_taken_in_and_a_kill_changes_nothing(moment, tmp_path):
     args = more_labels(tmp_path / "more")
     calm, killed = toy_spec(NAME, tmp_path, "calm"), toy_spec(NAME, tmp_path, "killed")
