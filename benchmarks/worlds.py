@@ -28,7 +28,7 @@ ROUND = 0.25
 """Seconds that one round of one thing takes at most, about."""
 
 
-def rate(once: Callable[[], None]) -> float:
+def rate(once: Callable[[], object]) -> float:
     """Times a second of CPU."""
     once()
     count, start, end = 0, time.process_time(), time.perf_counter() + ROUND
@@ -60,7 +60,7 @@ def moments(one: World, task: str) -> tuple[float, float]:
     for _ in range(100):
         once()
     moment = one.snapshot()
-    return 1000 / rate(lambda: [one.snapshot()][:0]), 1000 / rate(lambda: [one.restore(moment)][:0])
+    return 1000 / rate(one.snapshot), 1000 / rate(lambda: one.restore(moment))
 
 
 def measured(name: str, rounds: int, size: int) -> list[str]:
@@ -71,7 +71,7 @@ def measured(name: str, rounds: int, size: int) -> list[str]:
     steps = statistics.median(own for own, _ in pairs)
     share = statistics.median(own / other for own, other in pairs)
     try:
-        pictures = f"{statistics.median(rate(lambda: [one.picture(size)][:0]) for _ in range(rounds)):,.0f}"
+        pictures = f"{statistics.median(rate(lambda: one.picture(size)) for _ in range(rounds)):,.0f}"
     except WorldError:
         pictures = "no GL"
     keep, back = moments(one, task)
@@ -83,7 +83,7 @@ def together(name: str, count: int, rounds: int) -> list[str]:
     copies.reset(0)
     actions = np.random.default_rng(0).uniform(-1, 1, (count, copies.action)).astype(np.float32)
     one = stepper(world(name), "")
-    pairs = [(count * rate(lambda: [copies.step(actions)][:0]), rate(one)) for _ in range(rounds)]
+    pairs = [(count * rate(lambda: copies.step(actions)), rate(one)) for _ in range(rounds)]
     steps = statistics.median(own for own, _ in pairs)
     return [
         name,

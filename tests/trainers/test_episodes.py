@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,9 @@ import pytest
 from tests.trainers.lived import JPEG, about, live, play, row, say_commands
 from trainers.__main__ import main
 from trainers.episodes import PERSON, UNSAID, Clip, Episode, Episodes, NoEpisode, Segment
+from trainers.episodes.files import PICTURE, append, digests, lines
+from trainers.episodes.leaving import digest_of_leaving, leaving
+from trainers.episodes.sense import sensible
 
 NAME = "0123456789abcdef" * 2
 
@@ -232,7 +236,10 @@ def test_two_cannot_write_one_episode_and_the_second_is_told_so(store):
 
 def test_an_episode_is_gone_on_with_as_what_it_was_begun_as(store):
     episode = live(store, ends=False)
-    for other in ({"observation": 5}, {"state": 0}, {"world": "sea"}, {"seed": 4}, {"task": "push"}):
+    for other in (
+        {"observation": 5}, {"action": 3}, {"state": 0}, {"world": "sea"}, {"seed": 4}, {"task": "push"},
+        {"dials": {"slip": 0.1}}, {"seconds": 0.2},
+    ):  # fmt: skip
         with pytest.raises(ValueError, match="was begun with the"):
             store.begin(about(**other), episode.name)
     same_rows(episode, 12)
@@ -254,6 +261,7 @@ def test_what_was_lived_after_a_moment_is_gone_when_somebody_goes_back_to_it(sto
     for segment in (
         Segment("before", 0, 3, "correction", "left"),
         Segment("across", 3, 9, "correction", "left"),
+        Segment("at once", 5, 9, "correction", "left"),
         Segment("after", 6, 9, "correction", "left"),
     ):
         episode.say(segment)
@@ -264,7 +272,7 @@ def test_what_was_lived_after_a_moment_is_gone_when_somebody_goes_back_to_it(sto
         assert [(one.name, one.start, one.stop) for one in episode.segments] == [
             ("before", 0, 3), ("across", 3, 5),
         ]  # fmt: skip
-        assert len(episode.history()) == 5
+        assert len(episode.history()) == 7
         for number in range(5, 8):
             writer.step(**row(number, about()))
         for beyond in (9, -1):
@@ -273,6 +281,34 @@ def test_what_was_lived_after_a_moment_is_gone_when_somebody_goes_back_to_it(sto
         writer.end("done")
     same_rows(episode, 8)
     episode.verify()
+
+
+def test_who_reads_an_episode_while_another_goes_back_on_it_keeps_what_was_read(store):
+    episode = live(store, steps=600, ends=False)
+    rows = episode.steps
+    assert not isinstance(rows, np.memmap), (
+        "the pages would be taken away, and the reader's process with them"
+    )
+    with store.begin(about(), episode.name) as writer:
+        writer.cut(1)
+    assert rows["reward"].tolist() == list(range(600)) and len(episode) == 1
+    assert isinstance(live(store).steps, np.memmap), "an ended one is not read in whole"
+
+
+def test_a_command_that_comes_while_an_episode_is_read_is_no_error(store):
+    writer = store.begin(about())
+    writer.step(**row(0, about()))
+
+    class Meanwhile(Episode):
+        @property
+        def commands(self) -> list[str]:
+            found = super().commands
+            writer.step(**{**row(1, about()), "command": "pour the tea"})
+            return found
+
+    assert Meanwhile(writer.place).said() == ["move left"]
+    assert store.open(writer.name).said() == ["move left", "pour the tea"]
+    writer.close()
 
 
 # --- segments
@@ -331,7 +367,28 @@ def test_stretches_of_one_command_are_segments_with_their_steps(store):
     assert sum(one.stop - one.start for one in segments) == sum(map(bool, said))
 
 
+@pytest.mark.parametrize("torn", [True, False])
+def test_a_line_is_added_behind_a_thousand_others_in_order(store, torn):
+    path = store.root / "lines.jsonl"
+    path.parent.mkdir()
+    path.write_text("".join(f'"{number}"\n' for number in range(1000)) + '"half' * torn)
+    append(path, '"last"')
+    assert lines(path) == [f'"{number}"' for number in range(1000)] + ['"last"']
+
+
 # --- what ended stays as it is
+
+
+def test_a_score_that_nobody_can_say_is_kept_as_a_number_that_json_has(store):
+    with store.begin(about()) as writer:
+        writer.step(**row(0, about()))
+        episode = writer.end("done", score=float("nan"))
+
+    def refuse(name: str) -> float:
+        raise AssertionError(f"{name} is no JSON")
+
+    kept = json.loads((episode.place / "end.json").read_text(), parse_constant=refuse)
+    assert kept["score"] == 0.0 and kept["success"] is None and kept["sha256"] == kept["files"]["steps.bin"]
 
 
 @pytest.mark.parametrize(
@@ -397,6 +454,184 @@ def test_an_episode_that_is_growing_changed_or_another_is_not_taken_in(store, tm
     with pytest.raises(ValueError, match="another episode"):
         store.adopt(live(other, name=NAME, steps=5).place)
     assert [one.name for one in store] == [NAME]
+
+
+def test_an_episode_that_somebody_else_takes_in_meanwhile_is_taken_in_once(store, tmp_path, monkeypatch):
+    episode = live(Episodes(tmp_path / "other"))
+    copy, first = shutil.copyfile, []
+
+    def meanwhile(source: Path, to: Path) -> None:
+        if not first:
+            first.append(True)
+            store.adopt(episode.place)
+        copy(source, to)
+
+    monkeypatch.setattr(shutil, "copyfile", meanwhile)
+    assert store.adopt(episode.place).digest == episode.digest
+    assert [one.name for one in store.root.glob("*/*")] == [episode.name]
+
+
+def test_of_an_episode_that_could_not_be_copied_nothing_stays(store, tmp_path, monkeypatch):
+    episode = live(Episodes(tmp_path / "other"))
+
+    def full(source: Path, to: Path) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.adopt(episode.place)
+    assert not list(store.root.glob("*/*"))
+
+
+# --- episodes on their way to others
+
+
+@pytest.mark.parametrize(
+    "called", [{"ada": "person 1", "bob": "person 2"}, {}], ids=["renamed", "as they are"]
+)
+def test_what_leaves_has_its_people_called_otherwise_and_can_be_verified_by_who_gets_it(
+    store, tmp_path, called
+):
+    episode = live(store, pictures=True)
+    episode.say(Segment("one", 0, 3, "correction", "left", "ada"))
+    episode.say(Segment("two", 0, 3, "success", by="bob"))
+    files = leaving(episode, lambda name: called.get(name, name))
+    got = tmp_path / episode.name
+    got.mkdir()
+    for name, content in files.items():
+        (got / name).write_bytes(content)
+    taken = Episodes(tmp_path / "theirs").adopt(got)
+    sensible(taken)
+    assert [taken.about.by, *(one.by for one in taken.segments)] == [
+        called.get(name, name) for name in ("ada", "ada", "bob")
+    ]
+    assert taken.digest == digest_of_leaving(files) and (taken.digest == episode.digest) == (not called)
+    same_rows(taken, 12)
+    assert taken.picture(7) == episode.picture(7)
+
+
+# --- episodes from elsewhere
+
+
+def rewritten(episode: Episode, file: str, **changes: object) -> Episode:
+    """The episode with values of a JSON file changed, and its digests as they then are."""
+    path = episode.place / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return Episode(episode.place) if file == "end.json" else sealed(episode)
+
+
+def sealed(episode: Episode) -> Episode:
+    """The episode as whoever changed its files would seal it."""
+    end, files = episode.place / "end.json", digests(episode.place)
+    ended = {**json.loads(end.read_text()), "files": files, "sha256": files["steps.bin"]}
+    end.write_text(json.dumps(ended))
+    return Episode(episode.place)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "why"),
+    [
+        ("episode.json", {"world": 3}, "its world is 3"),
+        ("episode.json", {"seed": -1}, "its seed is -1"),
+        ("episode.json", {"seed": 2**63}, "its seed is"),
+        ("episode.json", {"seed": True}, "its seed is True"),
+        ("episode.json", {"seconds": 10**400}, "seconds; expected a number above 0"),
+        ("episode.json", {"seconds": 0}, "a step takes 0 seconds"),
+        ("episode.json", {"observation": 10**9}, "numbers as observation"),
+        ("episode.json", {"scene": []}, "its scene is"),
+        ("end.json", {"sha256": "0" * 64}, "its end.json"),
+        ("end.json", {"score": float("nan")}, "its end.json"),
+        ("end.json", {"score": 10**400}, "its end.json"),
+        ("end.json", {"success": "yes"}, "its end.json"),
+        ("end.json", {"why": None}, "its end.json"),
+        ("end.json", {"files": []}, "its end.json"),
+        ("end.json", {"steps": 11}, "it ended with 11 steps"),
+    ],
+)
+def test_an_episode_from_elsewhere_that_cannot_be_is_refused_with_what_is_wrong(store, file, changes, why):
+    episode = live(store)
+    sensible(episode)
+    with pytest.raises(ValueError, match=why):
+        sensible(rewritten(episode, file, **changes))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "why"),
+    [
+        ("command", 2, "a command that is not among the 2"),
+        ("command", -2, "a command that is not among the 2"),
+        ("commander", 4, "somebody unknown"),
+        ("actor", 4, "somebody unknown"),
+    ],
+)
+def test_steps_from_elsewhere_name_what_there_is(store, column, value, why):
+    episode = live(store)
+    rows = np.array(episode.steps)
+    rows[column][5] = value
+    rows.tofile(episode.place / "steps.bin")
+    with pytest.raises(ValueError, match=why):
+        sensible(sealed(episode))
+
+
+def test_files_from_elsewhere_are_whole(store):
+    for file, content, why in [
+        ("steps.bin", b"\0" * 7, "found 7 bytes of steps"),
+        ("commands.jsonl", b"1\n2\n", "a command is no text"),
+        (
+            "pictures.index",
+            np.array([(13, 3, 0)], PICTURE).tobytes(),
+            "a picture is of a step that it does not have",
+        ),
+        ("pictures.index", np.array([(2, 300, 0)], PICTURE).tobytes(), "not all there"),
+        ("pictures.index", b"\0", "not all there"),
+    ]:
+        episode = live(store, pictures=True)
+        (episode.place / "pictures.bin").write_bytes(JPEG)
+        (episode.place / file).write_bytes(content)
+        with pytest.raises(ValueError, match=why):
+            sensible(sealed(episode))
+    with pytest.raises(ValueError, match="it has no steps"):
+        sensible(live(store, steps=0))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"start": 0.5}, {"stop": 13}, {"start": True}, {"label": 7}, {"by": None}, {"kind": []}, {"version": "1"},
+        {"at": 10**400}, {"withdrawn": 1}, {"source": "x"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_said_about_an_episode_from_elsewhere_is_looked_at_too(store, wrong):
+    episode = live(store)
+    said = {**vars(Segment("one", 0, 3, "correction", "left", "ada")), "source": {"text": "a bit left"}}
+    path = episode.place / "segments.jsonl"
+    path.write_text(json.dumps(said) + "\n")
+    sensible(episode)
+    path.write_text(json.dumps({**said, **wrong}) + "\n")
+    with pytest.raises(ValueError, match="segment 'one'"):
+        sensible(episode)
+
+
+@pytest.mark.parametrize("content", ["[1]", "{}", '{"evil": 1}', "{"])
+def test_a_file_that_describes_no_episode_or_segment_is_named(store, content):
+    episode = live(store)
+    (episode.place / "segments.jsonl").write_text(content + "\n")
+    with pytest.raises(ValueError, match=r"segments.jsonl has a line that is no segment"):
+        episode.history()
+    (episode.place / "episode.json").write_text(content)
+    with pytest.raises(ValueError, match=r"episode.json describes no episode"):
+        Episode(episode.place)
+
+
+def test_half_a_picture_without_its_place_is_gone_for_who_goes_on(store):
+    with store.begin(about()) as writer:
+        (writer.place / "pictures.bin").write_bytes(JPEG[:9])
+    with store.begin(about(), writer.name) as again:
+        again.picture(JPEG)
+        again.step(**row(0, about()))
+    assert store.open(writer.name).picture(0) == JPEG
+    assert (writer.place / "pictures.bin").read_bytes() == JPEG
 
 
 def test_who_steers_is_written_beside_every_step(store):

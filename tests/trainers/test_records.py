@@ -225,6 +225,8 @@ def test_a_record_written_and_read_is_the_same_record_with_the_same_bytes(record
         (driven(episode=7), "episode", "found 7"),
         (marked(success=1), "success", "found 1"),
         (marked(stages=["mug"]), "stages", "found"),
+        (marked(stages={"1. mug": 0.5}), "stages.1. mug", "found 0.5"),
+        (marked(stages={"1. mug\x00": True}), "stage", "NUL"),
         (rated(scores=3), "scores", "found 3"),
         (rated(scores={}, scale={}), "scores", "judge nothing"),
         (rated(scores={"wit": 1}), "scores", "judge wit; the scale is of tone"),
@@ -296,6 +298,17 @@ def test_a_record_of_an_older_file_is_read_and_keeps_its_bytes(record, line):
 
 def test_every_kind_of_record_is_among_those_tried_here():
     assert {record.kind for record in ALL} == set(records.KINDS)
+
+
+def test_a_record_stands_on_each_of_its_episodes_once():
+    one, other = EPISODE, OTHER
+    for clips, expected in [
+        ((f"clip:{one}:0-20", f"clip:{one}:20-40"), (one,)),
+        ((f"clip:{one}:0-20", f"clip:{other}:20-40"), (one, other)),
+    ]:
+        assert records.robots.episodes_of(ClipPair("1", "Pack it.", *clips)) == expected
+    assert records.robots.episodes_of(Drive("1", "Pack it.", one, 0, 9)) == (one,)
+    assert records.robots.episodes_of(Pair("1", "p", "a", "b")) == ()
 
 
 def test_a_span_counts_characters_and_not_the_halves_that_a_browser_counts():

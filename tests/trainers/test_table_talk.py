@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from trainers.envs.registry import WORLDS, world
 from trainers.envs.table_talk import TASKS, Command, Dials, TableTalk, privileged_command, privileged_motion
 from trainers.envs.table_talk.rules import GENTLE
 from trainers.envs.table_talk.world import DIRECTIONS, LONGEST, SIGHT, TOLERANCE
@@ -27,6 +28,10 @@ def test_who_sees_the_table_as_it_is_does_every_task(task, told):
         table.reset(seed, task)
         assert table.score == 0 and not table.done
         assert carry_out(table, told=told) and table.score == 1, seed
+
+
+def test_the_tasks_that_are_listed_are_the_tables_own():
+    assert WORLDS["table_talk"].tasks == WORLDS["table_talk_mujoco"].tasks == tuple(TASKS)
 
 
 def test_an_episode_comes_again_at_its_seed_and_another_does_not():
@@ -159,6 +164,16 @@ def test_a_stack_in_the_wrong_order_does_not_count():
     assert table.done
 
 
+def test_what_is_held_above_the_tray_is_not_in_it_yet():
+    table = TableTalk()
+    table.reset(6)
+    table.scene.gripper = table.scene.positions[0] = table.scene.tray[:2].copy()
+    table.step(np.array([0, 0, 1]))
+    assert table.scene.held == 0 and table.score == 0
+    table.step(np.array([0, 0, -1]))
+    assert table.scene.jobs[0].done and table.score > 0
+
+
 def test_a_peg_beside_its_hole_is_not_in_it():
     table = TableTalk()
     table.reset(7, "peg")
@@ -214,6 +229,37 @@ def test_a_task_or_an_action_that_cannot_be_is_refused_by_name():
         table.reset(0, "juggle")
     with pytest.raises(ValueError, match="3 to 6"):
         table.reset(0, things=9)
+    for things in (3.5, "4", True):
+        with pytest.raises(ValueError, match="things. The table holds 3 to 6"):
+            table.reset(0, things=things)
     for action in ([0, 0], [0, 0, float("nan")]):
         with pytest.raises(ValueError, match="three numbers"):
             table.step(np.array(action, dtype=float))
+
+
+@pytest.mark.parametrize(
+    ("dials", "expected"),
+    [
+        ({"distractors": 10**9}, "a whole number from 0 to 6"),
+        ({"distractors": 1.0}, "a whole number from 0 to 6"),
+        ({"hazards": -1}, "a whole number from 0 to 12"),
+        ({"wander": -0.1}, "a number from 0 to 1"),
+        ({"slip": 1.5}, "a number from 0 to 1"),
+        ({"slip": True}, "a number from 0 to 1"),
+        ({"gain": float("nan")}, "a number from 0 to 2"),
+        ({"camera_shift": "far"}, "a number from 0 to 1"),
+        ({"pushes": 1}, "true or false"),
+    ],
+)
+def test_a_dial_that_cannot_be_turned_so_far_is_refused_before_anything_is_laid_out(dials, expected):
+    name = next(iter(dials))
+    with pytest.raises(ValueError, match=f"The dial {name} is .*; expected {expected}"):
+        world("table_talk").reset(0, dials=dials)
+
+
+def test_the_fullest_table_is_laid_out_for_every_task():
+    table = TableTalk()
+    for task in TASKS:
+        for seed in range(20):
+            table.reset(seed, task, 6, Dials(distractors=6, hazards=12))
+            assert len(table.things) == 12 and table.score == 0

@@ -52,9 +52,8 @@ def paint_pendulum(env: Environment, size: int) -> Picture:
     tip = (-math.sin(angle), math.cos(angle))
     sheet.line([(0, 0), tip], RED, 0.16, round_ends=True)
     sheet.disc((0, 0), 0.05, INK)
-    if (
-        abs(torque) > 1e-3
-    ):  # an arc from upright, as long as the torque is strong; anticlockwise is to the left
+    if abs(torque) > 1e-3:
+        # An arc from upright, as long as the torque is strong; anticlockwise is to the left.
         turn = torque / TORQUE * 1.6
         arc = [(-0.35 * math.sin(turn * t), 0.35 * math.cos(turn * t)) for t in np.linspace(0, 1, 24)]
         sheet.line(arc, INK, 0.03)

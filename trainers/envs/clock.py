@@ -97,7 +97,8 @@ class Clock:
 
     def tick(self) -> bool:
         """Whether a step is due now. If so it is taken: the next one is due a period later."""
-        if self.paused or (late := self._now() - self._due) < 0:
+        now = self._now()
+        if self.paused or (late := now - self._due) < 0:
             return False
         self.ticks += 1
         self.late, self.latest = late, max(self.latest, late)
@@ -106,7 +107,7 @@ class Clock:
             self.missed += dropped
             late -= dropped * self.period
         # On the grid, but not right after this one.
-        self._due = self._now() + max(self.period - late, SHORTEST * self.period)
+        self._due = now + max(self.period - late, SHORTEST * self.period)
         return True
 
     def wait(self, *others: Any) -> bool:

@@ -24,10 +24,7 @@ class Sheet:
 
     def __init__(self, size: int, half: float, paper: Colour) -> None:
         """Raises ValueError where the picture would be smaller than 16 pixels a side, or larger than 2048."""
-        if not SMALLEST <= size <= LARGEST:
-            raise ValueError(
-                f"Found a picture of {size} pixels. Expected {SMALLEST} to {LARGEST} of them a side."
-            )
+        _check(size)
         self.size, self.half = size, half
         self.fine = FINE if size <= 512 else 2
         self.scale = size * self.fine / (2 * half)
@@ -102,7 +99,11 @@ def _font(pixels: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def fitted(image: NDArray[np.uint8], size: int) -> Picture:
-    """[size, size, 3] a picture [height, width, 3], all of it, with bands in its own dark where it is not square."""
+    """[size, size, 3] a picture [height, width, 3], all of it, with bands in its own dark where it is not square.
+
+    Raises ValueError for a size that no `Sheet` has.
+    """
+    _check(size)
     height, width = image.shape[:2]
     share = size / max(height, width)
     inner = (max(1, round(width * share)), max(1, round(height * share)))
@@ -112,3 +113,10 @@ def fitted(image: NDArray[np.uint8], size: int) -> Picture:
     whole = Image.new("RGB", (size, size), (24, 26, 30))
     whole.paste(small, ((size - inner[0]) // 2, (size - inner[1]) // 2))
     return np.asarray(whole)
+
+
+def _check(size: int) -> None:
+    if not SMALLEST <= size <= LARGEST:
+        raise ValueError(
+            f"Found a picture of {size} pixels. Expected {SMALLEST} to {LARGEST} of them a side."
+        )

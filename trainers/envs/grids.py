@@ -48,7 +48,7 @@ def _grid(title: str, ids: dict[str, str], words: dict[str, str], most_steps: in
         0.25,
         most_steps,
         "replay",
-        act=the_largest(MOVES, otherwise=DONE),
+        act=the_largest(otherwise=DONE),
         see=seen_in_front,
         score=solved,
         said=mission,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -93,8 +93,6 @@ class GymWorld:
         self.name, self.gym = name, gym
         self.seconds, self.actions, self.most_steps = gym.seconds, gym.actions, gym.most_steps
         self.task, self.seed = next(iter(gym.ids)), 0
-        self.info: dict[str, Any] = {}
-        """What the environment said beside its last step."""
         self.earned = 0.0
         """The reward of the last step."""
         self._env: Environment = None
@@ -117,13 +115,13 @@ class GymWorld:
         if seed < 0:
             raise ValueError(f"Found the seed {seed}. {self.gym.title} takes whole numbers from 0.")
         self.task, self.seed, self._taken, self._done = task, int(seed), [], False
-        self.info, self.earned = {}, 0.0
+        self.earned = 0.0
         # Some environments print while they lay out an episode; whoever plays may speak to others through stdout.
         with self._asked("starting an episode"), redirect_stdout(sys.stderr):
             # An engine that hides part of its state may carry some of it over: it starts afresh.
             if self._made != task or self.gym.keep == "replay":
                 self._make()
-            seen, self.info = self._env.reset(seed=self.seed)
+            seen, _ = self._env.reset(seed=self.seed)
             self._see(seen)
         return self.observe()
 
@@ -159,7 +157,8 @@ class GymWorld:
         from trainers.envs.drawing import fitted
 
         with self._asked("drawing a picture"):
-            return fitted(np.asarray(self._env.render(), dtype=np.uint8), size)
+            drawn = np.asarray(self._env.render(), dtype=np.uint8)
+        return fitted(drawn, size)
 
     @property
     def score(self) -> float:
@@ -231,7 +230,7 @@ class GymWorld:
 
     def _do(self, action: NDArray[np.float32]) -> None:
         self._taken.append(action)
-        seen, earned, self._done, _, self.info = self._env.step(self.gym.act(self._env, action))
+        seen, earned, self._done, _, _ = self._env.step(self.gym.act(self._env, action))
         self.earned, self._done = float(earned), bool(self._done)
         self._see(seen)
 
@@ -254,7 +253,7 @@ class GymWorld:
             ) from error
 
 
-def the_largest(names: Sequence[str], otherwise: int) -> Callable[[Environment, NDArray[np.float32]], int]:
+def the_largest(otherwise: int) -> Callable[[Environment, NDArray[np.float32]], int]:
     """For an environment that takes one of a few moves: the largest number names it; none above zero: `otherwise`."""
 
     def act(env: Environment, action: NDArray[np.float32]) -> int:

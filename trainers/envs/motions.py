@@ -17,7 +17,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -249,6 +249,7 @@ def known() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in HERE.glob("*.yaml")))
 
 
+@cache
 def embodiment_of(world: str) -> Embodiment | None:
     """The embodiment of a world, where Kibitz brings one."""
     found = (embodiment(name) for name in known())
@@ -315,7 +316,7 @@ def _two(words: Sequence[Any]) -> tuple[str, str]:
 
 
 def _check(one: Embodiment, where: str) -> None:
-    words = [word for axis in one.axes for word in axis.words]
+    words = [word for axis in one.axes for word in axis.words] + [*(one.gripper.words if one.gripper else ())]
     count = sum(math.perm(len(one.axes), k) * 2**k for k in range(min(one.max_words, len(one.axes)) + 1)) * (
         3 if one.gripper else 1
     )
@@ -328,6 +329,9 @@ def _check(one: Embodiment, where: str) -> None:
          bool(one.axes) and all(axis.small >= 0 and axis.unit > 0 and axis.at >= 0 for axis in one.axes)),
         ("words", words, "each word once, and none with ' and '",
          len(set(words)) == len(words) and not any(" and " in word for word in words)),
+        ("gripper", one.gripper, "places from 0 on, and a window of seconds above 0",
+         not one.gripper
+         or (min(one.gripper.at, one.gripper.action) >= 0 and 0 < one.gripper.window < math.inf)),
         ("max_words", count, f"a grammar of at most {MOST_PHRASES} phrases", count <= MOST_PHRASES),
     )  # fmt: skip
     for name, found, expected, right in wrong:

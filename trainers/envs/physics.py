@@ -28,40 +28,11 @@ LARGEST = 1024
 _MIRRORS = 2
 """mjRND_REFLECTION; a floor that mirrors is drawn twice."""
 LEFT_OVER = (
-    *(
-        "xpos",
-        "xquat",
-        "xmat",
-        "xipos",
-        "ximat",
-        "geom_xpos",
-        "geom_xmat",
-        "geom_xquat",
-        "site_xpos",
-        "site_xmat",
-    ),
-    *(
-        "cam_xpos",
-        "cam_xmat",
-        "light_xpos",
-        "light_xdir",
-        "subtree_com",
-        "cvel",
-        "cacc",
-        "cfrc_int",
-        "cfrc_ext",
-    ),
-    *(
-        "sensordata",
-        "actuator_force",
-        "actuator_length",
-        "actuator_velocity",
-        "ten_length",
-        "qacc",
-        "qfrc_actuator",
-    ),
-    "qfrc_constraint",
-)
+    "xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "geom_xquat", "site_xpos",
+    "site_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir", "subtree_com", "cvel", "cacc",
+    "cfrc_int", "cfrc_ext", "sensordata", "actuator_force", "actuator_length", "actuator_velocity",
+    "ten_length", "qacc", "qfrc_actuator", "qfrc_constraint",
+)  # fmt: skip
 """What a step leaves behind and environments read: computed from where the bodies were within the step, not where they
 are after it, so that computing it again would give something else."""
 
@@ -121,7 +92,6 @@ def restore_physics(model: Any, data: Any, kept: Mapping[str, NDArray[Any]]) -> 
         )
     mujoco.mj_setState(model, data, kept["state"], whole)
     mujoco.mj_forward(model, data)  # contacts and constraints, as they are now
-    mujoco.mj_setState(model, data, kept["state"], whole)  # which it began its next search from
     for name, values in kept.items():
         if name != "state":
             getattr(data, name)[...] = values

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from trainers.envs.moments import packed, unpacked
 from trainers.envs.motions import Embodiment, embodiment
+from trainers.envs.table_talk.drawing import paint
+from trainers.envs.table_talk.table import three_numbers
 from trainers.envs.worlds import Floats, Picture, Step
 
 SECONDS = 0.1
@@ -83,9 +85,7 @@ class Reach:
         return self.observe()
 
     def step(self, action: NDArray[Any]) -> Step:
-        action = np.asarray(action, dtype=float)
-        if action.shape != (3,) or not np.isfinite(action).all():
-            raise ValueError(f"Found the action {action}. Expected three numbers from -1 to 1.")
+        action = three_numbers(action)
         before = self.hand.copy()
         self.hand = np.clip(before + np.clip(action[:2], -1, 1) * LONGEST * self.gain, -1.0, 1.0)
         self.moved = float(np.abs(self.hand - before).max())
@@ -126,20 +126,8 @@ class Reach:
         return np.concatenate(numbers).astype(np.float32)
 
     def picture(self, size: int = 256) -> Picture:
-        """[size, size, 3] discs for the things, a ring or a dot for the open or closed hand, a cross for a spot."""
-        across = (np.arange(size) + 0.5) / size * 2 - 1
-        x, y = across[None, :], -across[:, None]
-        found = np.full((size, size, 3), 247, np.uint8)
-        for (at_x, at_y), colour in zip(
-            self.things, ((200, 60, 50), (60, 150, 80), (60, 90, 190)), strict=True
-        ):
-            found[(x - at_x) ** 2 + (y - at_y) ** 2 <= RADIUS**2] = colour
-        if self.task == "beside":
-            dx, dy = np.abs(x - self.goal[0]), np.abs(y - self.goal[1])
-            found[(np.minimum(dx, dy) < 0.008) & (np.maximum(dx, dy) < TOLERANCE)] = (120, 120, 120)
-        away = np.hypot(x - self.hand[0], y - self.hand[1])
-        found[(away <= 0.03) if self.closed else (away <= 0.05) & (away >= 0.035)] = (30, 30, 30)
-        return found
+        """As TableTalk is drawn: the scene and the state are of its form."""
+        return paint(self.scene(), self.state(), size)
 
     @property
     def score(self) -> float:

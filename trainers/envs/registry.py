@@ -29,6 +29,8 @@ class WorldEntry:
     """Whether it has an `advice()` in words: what a scripted annotator says."""
     needs: str = ""
     """The packages it cannot do without where Kibitz does not bring them, by the names they are imported by."""
+    extra: str = "worlds"
+    """The extra of Kibitz that brings them."""
 
     @property
     def here(self) -> bool:
@@ -41,11 +43,12 @@ class WorldEntry:
         return next((one for one in self.needs.split() if find_spec(one) is None), "")
 
 
+ON_THE_TABLE = ("pack", "sort", "line", "stack", "peg", "clean", "push")
 WORLDS: dict[str, WorldEntry] = {
     "table_talk": WorldEntry(
         "trainers.envs.table_talk.play",
         "TableTalk",
-        ("pack", "sort", "line", "stack", "peg", "clean", "push"),
+        ON_THE_TABLE,
         drawn=True,
         talks=True,
     ),
@@ -59,7 +62,7 @@ WORLDS: dict[str, WorldEntry] = {
     "table_talk_mujoco": WorldEntry(
         "trainers.envs.table_talk_mujoco.play",
         "TableTalk with physics",
-        ("pack", "sort", "line", "stack", "peg", "clean", "push"),
+        ON_THE_TABLE,
         drawn=True,
         talks=True,
         needs="mujoco",
@@ -100,7 +103,7 @@ WORLDS: dict[str, WorldEntry] = {
         needs="gymnasium minigrid",
     ),
     "push_t": WorldEntry(
-        "trainers.envs.push_t", "PushT", ("push",), drawn=False, needs="gymnasium gym_pusht"
+        "trainers.envs.push_t", "PushT", ("push",), drawn=False, needs="gymnasium gym_pusht", extra="pusht"
     ),
 }
 
@@ -113,7 +116,7 @@ def world(name: str) -> World:
     if not entry.here:
         raise ValueError(
             f"{entry.title} needs the package {entry.missing}, which is not installed. Install Kibitz with the extra "
-            "that brings it: pip install 'kibitz[worlds]'; docs/worlds.md says what is in it."
+            f"that brings it: pip install 'kibitz[{entry.extra}]'; docs/worlds.md says what is in it."
         )
     made: World = import_module(entry.module).make(name)
     return made

@@ -72,7 +72,7 @@ class World(Protocol):
         ...
 
     def picture(self, size: int = 256) -> Picture:
-        """[size, size, 3] this moment as an image."""
+        """[size, size, 3] this moment as an image. ValueError for a size under 16, or too large to draw."""
         ...
 
     @property

@@ -20,14 +20,25 @@ class Episode:
 
     def __init__(self, place: Path) -> None:
         self.place, self.name = place, place.name
-        self.about = About(**json.loads((place / "episode.json").read_text("utf-8")))
+        try:
+            self.about = About(**json.loads((place / "episode.json").read_text("utf-8")))
+        except (TypeError, ValueError) as problem:
+            raise ValueError(f"{place / 'episode.json'} describes no episode: {problem}.") from None
 
     @property
     def steps(self) -> NDArray[Any]:
-        """[T] rows of `about.dtype`: `steps["action"]` is [T, A], and so on. Read from the disk as it is touched."""
+        """[T] rows of `about.dtype`: `steps["action"]` is [T, A], and so on.
+
+        Of an ended episode they are read from the disk as they are touched. Of one that grows they are a copy: whoever
+        goes back on it would take the pages away under a reader, and that ends a process.
+        """
         path, dtype = self.place / "steps.bin", self.about.dtype
         count = rows(path, dtype)
-        return np.memmap(path, dtype, "r", shape=(count,)) if count else np.zeros(0, dtype)
+        if not count:
+            return np.zeros(0, dtype)
+        if self.ended is None:
+            return np.fromfile(path, dtype, count)
+        return np.memmap(path, dtype, "r", shape=(count,))
 
     def __len__(self) -> int:
         return rows(self.place / "steps.bin", self.about.dtype)
@@ -58,12 +69,17 @@ class Episode:
 
     def said(self) -> list[str]:
         """The command of each step; empty where it obeys none."""
-        commands = self.commands
-        return ["" if one == UNSAID else commands[one] for one in self.steps["command"]]
+        said = self.steps["command"]
+        commands = self.commands  # after the steps: a command is written down before the step that obeys it
+        return ["" if one == UNSAID else commands[one] for one in said]
 
     def history(self) -> list[Segment]:
-        """All that was ever said about it, oldest first."""
-        return [Segment(**json.loads(line)) for line in lines(self.place / "segments.jsonl")]
+        """All that was ever said about it, oldest first. ValueError for a line that says nothing of the kind."""
+        path = self.place / "segments.jsonl"
+        try:
+            return [Segment(**json.loads(line)) for line in lines(path)]
+        except (TypeError, ValueError) as problem:
+            raise ValueError(f"{path} has a line that is no segment: {problem}.") from None
 
     @property
     def segments(self) -> list[Segment]:

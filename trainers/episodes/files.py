@@ -50,12 +50,12 @@ def alone(path: Path) -> Iterator[None]:
 def append(path: Path, line: str) -> None:
     """Adds a line behind the last whole one; half a line, left by a machine that stopped, goes."""
     with path.open("a+b") as file:
-        whole = file.seek(0, os.SEEK_END)
-        if whole:
-            file.seek(0)
-            whole = file.read().rfind(b"\n") + 1
-            file.truncate(whole)
-            file.seek(whole)
+        size = file.seek(0, os.SEEK_END)
+        if size:
+            file.seek(size - 1)
+            if file.read() != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
         file.write(line.encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
@@ -67,6 +67,12 @@ def lines(path: Path) -> list[str]:
         return []
     whole, _, _ = path.read_bytes().rpartition(b"\n")
     return whole.decode("utf-8").split("\n") if whole else []
+
+
+def to_disk(path: Path) -> None:
+    """Whatever was written to a file so far outlives the machine's power."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def write_whole(path: Path, text: str) -> None:

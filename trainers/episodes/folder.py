@@ -52,10 +52,16 @@ class Episodes:
             return here
         coming = place.with_name(f"{place.name}.{secrets.token_hex(4)}.coming")
         coming.mkdir(parents=True)
-        for name in (*LASTS, "segments.jsonl", "end.json"):
-            if (folder / name).is_file():
-                shutil.copyfile(folder / name, coming / name)
-        coming.rename(place)
+        try:
+            for name in (*LASTS, "segments.jsonl", "end.json"):
+                if (folder / name).is_file():
+                    shutil.copyfile(folder / name, coming / name)
+            coming.rename(place)
+        except OSError:
+            shutil.rmtree(coming, ignore_errors=True)
+            if given.name not in self:
+                raise
+            return self.adopt(folder)  # somebody else took it in meanwhile
         return self.open(given.name)
 
     def check(self, expected: Mapping[str, str]) -> None:

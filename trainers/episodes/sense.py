@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from trainers.episodes.episode import Episode
 from trainers.episodes.files import PICTURE, pictures
-from trainers.episodes.words import UNSAID, WHO
+from trainers.episodes.words import UNSAID, WHO, Segment
 
 MOST_NUMBERS = 1_000_000
 """In a step."""
+LARGEST = 1e300
 
 
 def sensible(episode: Episode) -> None:
@@ -25,21 +25,52 @@ def sensible(episode: Episode) -> None:
         size = getattr(about, name)
         if type(size) is not int or not 0 <= size <= MOST_NUMBERS:
             raise ValueError(f"a step has {size!r} numbers as {name}; expected 0 to {MOST_NUMBERS:,}")
-    if type(about.seed) is not int:
-        raise ValueError(f"its seed is {about.seed!r}; expected a whole number")
-    if not isinstance(about.seconds, int | float) or not (math.isfinite(about.seconds) and about.seconds > 0):
+    if type(about.seed) is not int or not 0 <= about.seed < 2**63:
+        raise ValueError(f"its seed is {about.seed!r}; expected a whole number from 0 to {2**63 - 1}")
+    if not _number(about.seconds) or about.seconds <= 0:
         raise ValueError(f"a step takes {about.seconds!r} seconds; expected a number above 0")
     for name in ("dials", "scene", "policy", "source"):
         if not isinstance(getattr(about, name), dict):
             raise ValueError(f"its {name} is {getattr(about, name)!r}; expected an object")
     if ended is None:
         raise ValueError("it has not ended")
+    _end(ended)
     episode.verify()
     _steps(episode, ended)
     _pictures(episode)
     for one in episode.history():
-        if not one.withdrawn and not 0 <= one.start < one.stop <= len(episode):
-            raise ValueError(f"the segment {one.name!r} is about the steps {one.start} to {one.stop}")
+        _segment(one, len(episode))
+
+
+def _number(value: Any) -> bool:
+    """A finite one; JSON can also write whole numbers that no float holds."""
+    return isinstance(value, int | float) and -LARGEST < value < LARGEST
+
+
+def _end(ended: Any) -> None:
+    found = ended if isinstance(ended, dict) else {}
+    score, files = found.get("score"), found.get("files")
+    sensibly = (
+        isinstance(found.get("why"), str)
+        and _number(score)
+        and (found.get("success") is None or isinstance(found["success"], bool))
+        and isinstance(files, dict)
+        and isinstance(found.get("sha256"), str)
+        and found["sha256"] == files.get("steps.bin")
+    )
+    if not sensibly:
+        raise ValueError("its end.json does not say why it ended, how well, and what its files were")
+
+
+def _segment(one: Segment, steps: int) -> None:
+    texts = isinstance(one.name, str) and isinstance(one.kind, str)
+    texts = texts and isinstance(one.label, str) and isinstance(one.by, str)
+    numbers = type(one.start) is int and type(one.stop) is int and type(one.version) is int
+    numbers = numbers and _number(one.at)
+    if not (texts and numbers and isinstance(one.withdrawn, bool) and isinstance(one.source, dict)):
+        raise ValueError(f"its segment {one.name!r} has something that is of no segment's kind")
+    if not one.withdrawn and not 0 <= one.start < one.stop <= steps:
+        raise ValueError(f"the segment {one.name!r} is about the steps {one.start} to {one.stop}")
 
 
 def _steps(episode: Episode, ended: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.episodes.episode import Episode
-from trainers.episodes.files import PICTURE, append, digest_of, digests, pictures, rows, write_whole
+from trainers.episodes.files import LASTS, PICTURE, append, digests, pictures, rows, to_disk, write_whole
 from trainers.episodes.words import NOBODY, POLICY, UNSAID, About
 
 
@@ -96,16 +97,22 @@ class Writer:
                 episode.say(replace(one, stop=length))
 
     def end(self, why: str, score: float = 0.0, success: bool | None = None) -> Episode:
-        """Ends it: nothing that was lived changes from here on. `score` and `success` are the world's own view."""
+        """Ends it: nothing that was lived changes from here on. `score` and `success` are the world's own view.
+
+        A score of NaN, where nobody can say, is kept as 0: JSON has no other number for it.
+        """
         self._steps.flush()
-        os.fsync(self._steps.fileno())
+        for name in LASTS:  # what is sealed is on the disk before the seal is
+            if (self.place / name).exists():
+                to_disk(self.place / name)
+        files = digests(self.place)
         ended = {
             "why": why,
-            "score": score,
+            "score": score if math.isfinite(score) else 0.0,
             "success": success,
             "steps": self.length,
-            "sha256": digest_of(self.place / "steps.bin"),
-            "files": digests(self.place),
+            "sha256": files["steps.bin"],
+            "files": files,
         }
         write_whole(self.place / "end.json", json.dumps(ended))
         self.close()
@@ -129,13 +136,15 @@ class Writer:
         """Drops what is behind so many steps: rows, halves of a row, pictures of later moments."""
         self._steps.truncate(length * self.dtype.itemsize)
         self._steps.seek(0, os.SEEK_END)
-        index = self.place / "pictures.index"
-        if not index.exists():
-            return
         kept = pictures(self.place)
         kept = kept[kept["step"] <= length]
-        os.truncate(index, len(kept) * PICTURE.itemsize)
-        os.truncate(self.place / "pictures.bin", int((kept["start"] + kept["length"]).max(initial=0)))
+        sizes = {
+            "pictures.index": len(kept) * PICTURE.itemsize,
+            "pictures.bin": int((kept["start"] + kept["length"]).max(initial=0)),
+        }
+        for name, size in sizes.items():
+            if (self.place / name).exists():
+                os.truncate(self.place / name, size)
 
     def name_command(self, command: str) -> int:
         """The number of a command, which the episode has from now on; UNSAID for none."""
@@ -149,7 +158,7 @@ class Writer:
 
 def _same(there: About, given: About, name: str) -> None:
     """An episode is gone on with as what it was begun as."""
-    for what in ("world", "task", "seed", "observation", "action", "state"):
+    for what in ("world", "task", "seed", "dials", "seconds", "observation", "action", "state"):
         had, has = getattr(there, what), getattr(given, what)
         if had != has:
             raise ValueError(

@@ -153,7 +153,7 @@ class EpisodeMark(Line):
 
     episode: str
     success: bool
-    stages: Mapping[str, Any] = field(default_factory=dict)
+    stages: Mapping[str, bool] = field(default_factory=dict)
     """By stage, whether it was done."""
     weight: float = 1.0
     annotator: str = ""
@@ -167,14 +167,14 @@ class EpisodeMark(Line):
         return {
             "episode": episode(row, line),
             "success": success,
-            "stages": mapping(row, "stages", line),
+            "stages": stages(row, line),
         }
 
 
 def clip(value: Any, name: str, line: int) -> str:
     """The text of a clip, checked."""
     try:
-        return str(Clip.read(value if isinstance(value, str) else str(value)))
+        return str(Clip.read(str(value)))
     except ValueError as problem:
         raise RecordError(line, name, f"found {shown(value)}.", str(problem)) from None
 
@@ -194,6 +194,15 @@ def episode(row: Json, line: int) -> str:
             line, "episode", f"found {shown(name)}.", "Expected its name: 32 hexadecimal digits."
         )
     return name
+
+
+def stages(row: Json, line: int) -> dict[str, bool]:
+    found = mapping(row, "stages", line)
+    for name, done in found.items():
+        text({"stage": name}, "stage", line)
+        if not isinstance(done, bool):
+            raise RecordError(line, f"stages.{name}", f"found {shown(done)}.", "Expected true or false.")
+    return found
 
 
 def stretch(row: Json, line: int) -> Json:

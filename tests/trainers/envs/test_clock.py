@@ -59,6 +59,19 @@ def test_work_that_takes_different_times_does_not_let_it_drift(made, hours):
     assert clock.ticks == 1000 and clock.missed == 0 and clock.latest == pytest.approx(0)
 
 
+def test_the_time_that_looking_takes_does_not_add_up(made, hours):
+    clock, start = made(), hours.now
+
+    def looked() -> float:
+        hours.now += 1e-4
+        return hours.now
+
+    clock._now = looked
+    for _ in range(1000):
+        assert clock.wait()
+    assert hours.now == pytest.approx(start + 100.0, abs=0.01)
+
+
 def test_a_tick_that_came_late_is_made_good_at_the_next_one_and_said(made, hours):
     clock, start = made(), hours.now
     clock.wait()

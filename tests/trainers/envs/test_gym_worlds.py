@@ -6,6 +6,8 @@ import dataclasses
 import os
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +47,46 @@ def test_the_car_takes_gas_above_zero_the_brake_below_and_nothing_at_zero():
     car = made("car_racing")
     speeds = {go: float(after(car, 1, [0.0, go], 12).observation[-1]) for go in (-1.0, 0.0, 1.0)}
     assert speeds[1.0] > 2 * speeds[0.0] and speeds[-1.0] <= speeds[0.0] + 1e-3
+    slowed = {}
+    for go in (0.0, -1.0):
+        after(car, 1, [0.0, 1.0], 12)
+        for _ in range(4):
+            slowed[go] = float(car.step(np.array([0.0, go])).observation[-1])
+    assert slowed[-1.0] < 0.8 * slowed[0.0], "it does not brake"
+
+
+def test_a_poles_score_is_the_share_of_the_steps_for_which_it_stood():
+    cart = made("cartpole")
+    cart.reset(0)
+    for number in range(1, cart.most_steps):
+        done = cart.step(np.ones(1)).done
+        assert cart.score == (number - done) / cart.most_steps
+        if done:
+            break
+    assert done and cart.score > 0
+
+
+def test_a_fingertip_is_at_the_target_within_two_centimetres_and_not_beyond():
+    arm = made("reacher")
+    arm.reset(1)
+    env = arm._env
+    tip = env.get_body_com("fingertip")[:2]
+    for off, score in ((0.019, 1.0), (0.021, 0.0)):
+        qpos = env.data.qpos.copy()
+        qpos[2:] = tip + [off, 0.0]
+        env.set_state(qpos, env.data.qvel.copy())
+        assert arm.score == score and arm.stages == {"at the target": bool(score)}
+
+
+def test_a_lander_that_crashed_has_not_landed():
+    lander = made("lunar_lander")
+    lander.reset(0)
+    for _ in range(lander.most_steps):
+        step = lander.step(np.zeros(2))
+        if step.done:
+            break
+    assert step.done and step.reward == -100.0
+    assert lander.score == 0.0 and not lander.stages["at rest"]
 
 
 def test_the_largest_number_is_the_move_and_zeros_are_none():
@@ -187,13 +229,14 @@ def test_a_machine_that_cannot_draw_says_what_to_install_and_steps_all_the_same(
 
 
 @pytest.mark.parametrize("size", [0, 8, 5000])
-def test_a_picture_of_no_sensible_size_is_refused(size):
-    for name in ("table_talk", "pendulum", "reacher"):
-        if WORLDS[name].here:
-            one = world(name)
-            one.reset(0)
-            with pytest.raises(ValueError, match=f"{size} pixels"):
-                one.picture(size)
+@pytest.mark.parametrize(
+    "name", [name for name in WORLDS if name != "car_racing"]
+)  # which is drawn as the lander is
+def test_a_picture_of_no_sensible_size_is_refused(name, size):
+    one = made(name)
+    one.reset(0)
+    with pytest.raises(ValueError, match=f"{size} pixels"):
+        one.picture(size)
 
 
 def test_a_world_whose_package_is_missing_names_it_and_the_extra(monkeypatch):
@@ -202,3 +245,13 @@ def test_a_world_whose_package_is_missing_names_it_and_the_extra(monkeypatch):
     assert not entry.here
     with pytest.raises(ValueError, match=r"a_package_that_nobody_has.*kibitz\[worlds\]"):
         world("table_talk")
+
+
+def test_the_extra_that_an_error_names_is_the_one_that_brings_the_package():
+    brought = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    brought = brought["project"]["optional-dependencies"]
+    bringing = {"gym_pusht": "gym-pusht", "Box2D": "box2d", "pygame": "minigrid"}  # minigrid brings pygame-ce
+    for name, entry in WORLDS.items():
+        for package in entry.needs.split():
+            called = bringing.get(package, package)
+            assert any(one.split("==")[0] == called for one in brought[entry.extra]), (name, package)

@@ -65,6 +65,17 @@ def test_passing_by_is_no_stopping():
     place.hand = place.goal.copy()
     dones = [place.step(np.zeros(3)).done for _ in range(STOPPED)]
     assert dones == [False] * (STOPPED - 1) + [True]
+    place.reset(1, "beside")
+    place.hand = place.goal.copy()
+    assert not any(place.step(np.array([0.0, 0.0, 1.0])).done for _ in range(2 * STOPPED)), (
+        "its fingers are closed"
+    )
+    place.reset(1, "beside")
+    for _ in range(2):  # most of the stop, and again: it was away in between
+        place.hand = place.goal.copy()
+        assert not any(place.step(np.zeros(3)).done for _ in range(STOPPED - 1))
+        place.hand = place.goal - 0.5
+        assert not place.step(np.zeros(3)).done
 
 
 def test_fingers_heed_no_small_numbers():

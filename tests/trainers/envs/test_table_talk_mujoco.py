@@ -9,6 +9,7 @@ import pytest
 
 from trainers.envs.registry import WORLDS, world
 from trainers.envs.table_talk.world import LONGEST
+from trainers.envs.worlds import WorldError
 
 pytestmark = pytest.mark.skipif(
     not WORLDS["table_talk_mujoco"].here,
@@ -172,12 +173,13 @@ def test_a_moment_in_which_something_is_held_goes_on_with_it_held():
         one.step(one.demonstrate())
     moment, actions = one.snapshot(), np.random.default_rng(0).uniform(-1, 1, (12, 3)) * [1, 1, 0] + [0, 0, 1]
     ends = []
-    for again in (other, one):
-        again.restore(moment)
+    for again in (one, other, one):
+        if ends:
+            again.restore(moment)
         for action in actions:
             again.step(action)
         ends.append((again.state().tolist(), heights(again)))
-    assert ends[0] == ends[1] and ends[0][0][3] >= 0 and max(ends[0][1]) > 0.055
+    assert ends[0] == ends[1] == ends[2] and ends[0][0][3] >= 0 and max(ends[0][1]) > 0.055
     held = one.table.scene.held
     assert one.table.scene.positions[held] == pytest.approx(one.table.scene.gripper, abs=0.01)
 
@@ -200,6 +202,16 @@ def test_what_is_held_is_lifted_over_what_is_in_the_way_and_falls_when_it_is_let
     for wish in (-1.0, 0.0, 0.0):
         one.step(np.array([0.0, 0.0, wish]))
     assert one.state()[3] == -1 and heights(one)[0] == pytest.approx(0.05, abs=5e-3)
+
+
+def test_of_what_lies_upon_each_other_closing_fingers_take_the_highest():
+    one = world("table_talk_mujoco")
+    one.reset(1)
+    for number, (place, height) in enumerate([((0.0, 0.0), 0.05), ((0.02, 0.0), 0.15), ((0.9, -0.9), 0.05)]):
+        set_down(one, number, place, height)
+    one.table.data.qpos[:2] = one.table.scene.gripper = np.array([0.0, 0.0])
+    one.step(np.array([0.0, 0.0, 1.0]))
+    assert one.state()[3] == 1
 
 
 def test_a_task_is_done_only_once_it_has_stayed_done():
@@ -231,6 +243,18 @@ def test_things_slip_wander_cost_and_are_seen_wrongly_when_the_dials_say_so():
     cost = one.state()[4]
     one.step(np.zeros(3))
     assert one.state()[4] == cost + 1
+
+
+def test_physics_that_blow_up_say_where_also_after_coming_back():
+    one = world("table_talk_mujoco")
+    one.reset(41, "sort")
+    moment = one.snapshot()
+    one.reset(0)
+    one.restore(moment)
+    one.table.data.qvel[:] = 1e12
+    with pytest.raises(WorldError, match=r"task 'sort' at seed 41: the physics broke down \(BADQ"):
+        for _ in range(3):
+            one.step(np.zeros(3))
 
 
 def test_a_picture_changes_nothing():

@@ -25,7 +25,7 @@ def each_world(talks=False):
         yield pytest.param(name, marks=missing, id=name)
 
 
-@pytest.fixture(params=each_world())
+@pytest.fixture(params=list(each_world()))
 def name(request):
     return request.param
 
@@ -74,7 +74,7 @@ def test_a_moment_goes_on_exactly_as_it_did_in_a_world_that_has_seen_nothing_and
             assert played(again, actions[half:]) == first
 
 
-@pytest.mark.parametrize("name", each_world(talks=True))
+@pytest.mark.parametrize("name", list(each_world(talks=True)))
 def test_a_moment_keeps_what_was_done_so_far(name):
     one, other = world(name), world(name)
     for task in WORLDS[name].tasks:
@@ -90,7 +90,7 @@ def test_a_moment_keeps_what_was_done_so_far(name):
         assert played(other, actions_for(other)[:5]) == played(one, actions_for(one)[:5]), task
 
 
-@pytest.mark.parametrize("name", each_world())
+@pytest.mark.parametrize("name", list(each_world()))
 def test_a_moment_of_something_else_is_refused(name):
     one = world(name)
     one.reset(0)

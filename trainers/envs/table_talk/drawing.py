@@ -25,6 +25,7 @@ REACH, NEAR_MARK, STACKED, RISE = 0.06, 0.08, 0.06, 0.022
 drawn this much farther up."""
 SMALLEST_EDGE = 4.0
 """Pixels from the middle of a thing to its side; below that it is drawn without a line about it."""
+STRIPES = (-0.8, -0.4, 0.0, 0.4, 0.8)
 QUARTERS = tuple(number / 4 for number in range(-4, 5))
 
 TABLE, GRID, LINE, RIM, TRAY = (
@@ -130,13 +131,7 @@ def _dirt(sheet: Sheet, at: Place, wiped: bool, number: int) -> None:
 
 def _hazard(sheet: Sheet, at: Place, radius: float) -> None:
     sheet.disc(at, radius, mixed(BAD, 0.16), BAD, 0.01)
-    for share in (
-        -0.8,
-        -0.4,
-        0.0,
-        0.4,
-        0.8,
-    ):  # stripes that rise to the right, each as long as the disc is there
+    for share in STRIPES:  # they rise to the right, each as long as the disc is there
         half = math.sqrt(1 - share**2) * radius / math.sqrt(2)
         x, y = at[0] + share * radius / math.sqrt(2), at[1] - share * radius / math.sqrt(2)
         sheet.line([(x - half, y - half), (x + half, y + half)], mixed(BAD, 0.5), 0.008)

@@ -133,9 +133,8 @@ def _shove(table: TableTalk, thing: int) -> Floats:
     aside = float(np.hypot(*side))
     if 0 < behind <= BEHIND and aside <= table.things[thing].radius / 4:
         return np.array([*_step(way), 1.0])
-    if (
-        behind < BEHIND / 2 and aside < BEHIND
-    ):  # beside it or in front of it: away first, then round, not over it
+    if behind < BEHIND / 2 and aside < BEHIND:
+        # Beside it or in front of it: away first, then round, not over it.
         outward = -side / aside if aside > 1e-9 else np.array([-way[1], way[0]])
         return np.array([*_step(outward), 1.0])
     goal = at - way * BEHIND * 0.9

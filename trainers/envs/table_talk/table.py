@@ -40,9 +40,9 @@ class TableTalk:
         """
         if task not in TASKS:
             raise ValueError(f"No task '{task}' on this table. Known tasks: {', '.join(TASKS)}.")
-        if not 3 <= things <= 6:
-            raise ValueError(f"Found {things} things. The table holds 3 to 6, and distractors beside them.")
-        self.task, self.dials = task, dials or Dials()
+        if type(things) is not int or not 3 <= things <= 6:
+            raise ValueError(f"Found {things!r} things. The table holds 3 to 6, and distractors beside them.")
+        self.seed, self.task, self.dials = seed, task, dials or Dials()
         self.chance = np.random.default_rng(seed)
         self.scene, self.things = TASKS[task].lay(self.chance, things, self.dials)
         return self.observe()
@@ -92,6 +92,7 @@ class TableTalk:
         """Everything there is to this moment, to come back to with `restore`."""
         return deepcopy(
             {
+                "seed": self.seed,
                 "task": self.task,
                 "dials": self.dials,
                 "things": self.things,
@@ -102,7 +103,7 @@ class TableTalk:
 
     def restore(self, moment: dict[str, Any]) -> Observation:
         moment = deepcopy(moment)
-        self.task, self.dials = moment["task"], moment["dials"]
+        self.seed, self.task, self.dials = moment["seed"], moment["task"], moment["dials"]
         self.things, self.scene = moment["things"], moment["scene"]
         self.chance.bit_generator.state = moment["chance"]
         return self.observe()

@@ -6,7 +6,7 @@ is a tenth of a second.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import numpy as np
@@ -51,13 +51,13 @@ class Command:
             case "pick":
                 return f"pick up the {self.thing}"
             case "put":
-                return f"put the {self.thing} {self.place}"
+                return f"put the {self.thing} {self.place}".rstrip()
             case "move":
                 return (
                     f"move a bit {'to the ' if self.direction in ('left', 'right') else ''}{self.direction}"
                 )
             case "push":
-                return f"push the {self.thing} {self.place}"
+                return f"push the {self.thing} {self.place}".rstrip()
             case "wipe":
                 return "wipe the nearest spot"
             case "wait":
@@ -67,7 +67,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Dials:
-    """What goes wrong, and how much of it. All at zero, nothing does."""
+    """What goes wrong, and how much of it. As they are here, nothing does."""
 
     camera_shift: float = 0.0
     """How far the camera above is off, along one axis in a direction drawn for each episode."""
@@ -83,6 +83,22 @@ class Dials:
     """Discs that cost one for each step that the gripper is above them."""
     pushes: bool = False
     """Whether closed, empty fingers push what they run into."""
+
+    def __post_init__(self) -> None:
+        """ValueError for a value that a dial cannot have."""
+        for one in fields(self):
+            value, kind = getattr(self, one.name), type(one.default)
+            if (
+                type(value) not in ((int, float) if kind is float else (kind,))
+                or not 0 <= value <= MOST[one.name]
+            ):
+                said = "true or false" if kind is bool else f"{KINDS[kind]} from 0 to {MOST[one.name]}"
+                raise ValueError(f"The dial {one.name} is {value!r}; expected {said}.")
+
+
+KINDS = {float: "a number", int: "a whole number"}
+MOST = {"camera_shift": 1, "slip": 1, "gain": 2, "distractors": 6, "wander": 1, "hazards": 12, "pushes": True}
+"""The most of each dial. A table has room for so many things, and a page draws them."""
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ class PhysicalTableTalk(TableTalkWorld):
         except FloatingPointError as error:
             table = self.table
             raise WorldError(
-                f"TableTalk with physics broke down in step {table.scene.steps} of task '{table.task}': {error}. "
-                "The same seed and actions bring it back."
+                f"TableTalk with physics broke down in step {table.scene.steps} of task '{table.task}' at seed "
+                f"{table.seed}: {error}. The same seed and actions bring it back."
             ) from error
 
     def picture(self, size: int = 256) -> Picture:
