@@ -399,6 +399,10 @@ def drive(given: argparse.Namespace) -> int:
             raise ConfigError("dial", f"'dial' is {pair!r}. Expected a number, true or false.") from None
     if given.seeds < 1:
         raise ConfigError("seeds", f"'seeds' is {given.seeds}. Expected how many tables, 1 or more.")
+    if given.steps < 0:
+        raise ConfigError(
+            "steps", f"'steps' is {given.steps}. Expected 1 or more, or 0 for the world's own limit."
+        )
     report = api.drive(
         given.policy, world=given.world, task=given.task, dials=dials, steps=given.steps, rival=given.rival,
         seeds=range(given.first_seed, given.first_seed + given.seeds), corrected=given.corrected,

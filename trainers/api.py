@@ -346,22 +346,23 @@ def drive(
     from trainers.envs.registry import WORLDS
     from trainers.nn import load_pilot
     from trainers.reports import robots as report
-    from trainers.sampling.annotator import Annotator
     from trainers.sampling.episodes import Setting, live
+    from trainers.sampling.motions import annotator_for
 
     torch.set_num_threads(threads)
     setting = Setting(world, task, dict(dials or {}), steps)
     talks = world in WORLDS and WORLDS[world].talks
     if corrected and not talks:
         raise ConfigError("corrected", f"Nobody scripted can correct a robot in {world}: it has no advice().")
-    annotator = Annotator() if corrected else None
-    watch = Annotator() if talks else None
     names = [policy] if rival is None else [policy, rival]
-    lived = [live(load_pilot(one), setting, list(seeds), annotator, watch=watch) for one in names]
+    lived = []
+    for pilot in map(load_pilot, names):
+        watch = annotator_for(pilot) if talks else None
+        lived.append(live(pilot, setting, list(seeds), watch if corrected else None, watch=watch))
     rows = [
         {
-            "seed": one.seed, "success": one.success, "score": one.score, "steps": one.steps,
-            "corrections": len(one.corrections),
+            "seed": one.seed, "success": one.success if one.judged else None,
+            "score": one.score if one.judged else None, "steps": one.steps, "corrections": len(one.corrections),
         }
         for one in lived[0]
     ]  # fmt: skip

@@ -95,7 +95,7 @@ def small(seed: int = 0) -> Robot:
     shown, _ = demonstrated("table_talk", "pack", range(10_000, 10_002))
     low = low_lessons(shown, robot.config.chunk, 3)
     with torch.no_grad():
-        robot.low.normalise(low.command, low.body, low.fixed, low.here, low.offsets)
+        robot.low.normalise(low.body, low.here, low.offsets)
     robot.bank = sorted(set(high_lessons(decisions(shown), 3, 5, 3).commands))
     return robot.eval()
 

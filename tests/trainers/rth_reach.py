@@ -23,7 +23,9 @@ from trainers.envs.motions import embodiment
 from trainers.envs.reach import Reach
 from trainers.episodes import Episodes
 from trainers.nn import load_pilot
-from trainers.nn.motions import TASK, MotionPolicy, weights_digest
+from trainers.nn.hand import TASK
+from trainers.nn.motions import MotionPolicy
+from trainers.nn.storage import digest_of
 from trainers.records import LanguageCorrection, dumps
 from trainers.run import Spec
 from trainers.sampling.episodes import Lived, Setting, live
@@ -108,7 +110,7 @@ class Study:
         policy, where = self.policy("base"), self.folder / "base" / "robot_policy"
         others = self.others()
         found: dict[str, Any] = {
-            "frozen": weights_digest(policy.action), "interventions": [], "novel": [],
+            "frozen": digest_of(policy.action), "interventions": [], "novel": [],
             "held_out": [right(policy, others)],
         }  # fmt: skip
         said: list[LanguageCorrection] = []
@@ -140,7 +142,7 @@ class Study:
             found["held_out"].append(right(policy, others))
         lived = self.corrected(policy, range(FRESH, FRESH + self.size.tests // 2))
         found["interventions"].append(sum(len(one.corrections) for one in lived) / len(lived))
-        return {**found, "known": self.alone(policy, KNOWN), "action": weights_digest(policy.action)}
+        return {**found, "known": self.alone(policy, KNOWN), "action": digest_of(policy.action)}
 
     # --- parts
 

@@ -114,6 +114,10 @@ def test_stretches_of_one_text_have_the_newest_word(store):
     assert [(one.start, one.stop, one.text) for one in spoken(episode)] == [
         (0, 2, "move left"), (2, 5, "wait"), (5, 7, "up"), (7, 8, "grasp the mug"),
     ]  # fmt: skip
+    episode.say(Segment("d", 1, 4, "correction", "down", at=4.0))
+    assert [(one.start, one.stop, one.text) for one in spoken(episode)] == [
+        (0, 1, "move left"), (1, 4, "down"), (4, 5, "wait"), (5, 7, "up"), (7, 8, "grasp the mug"),
+    ]  # fmt: skip
 
 
 def test_what_has_no_place_in_one_dataset_is_refused_in_words(store, tmp_path):
@@ -143,6 +147,18 @@ def test_a_changed_number_in_our_own_export_is_found(store, other, tmp_path):
     parquet.write_table(table.set_column(at, "next.reward", pyarrow.array(rewards, pyarrow.float32())), path)
     with pytest.raises(ValueError, match="did not come back as it was"):
         lerobot.read(folder, other)
+    assert not list(other), "nothing of it is taken in"
+
+
+def test_an_episode_that_cannot_be_keeps_the_whole_dataset_out(store, other, tmp_path):
+    folder = lerobot.write(played(store), tmp_path / "out")
+    path = folder / "meta/kibitz.json"
+    ours = json.loads(path.read_text())
+    ours[1]["about"]["seed"] = "three"
+    path.write_text(json.dumps(ours))
+    with pytest.raises(ValueError):
+        lerobot.read(folder, other)
+    assert not list(other) and not list(other.root.iterdir())
 
 
 # --- datasets made by others, written here field by field

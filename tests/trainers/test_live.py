@@ -6,14 +6,17 @@ import json
 import math
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from trainers.envs.table_talk.play import TableTalkWorld
 from trainers.episodes import NOBODY, PERSON, SCRIPT, Episodes
 from trainers.sampling.live import STILL_AFTER, Live, Spec
+from trainers.sampling.scripted import Scripted
 
 EPISODE = "e" * 32
 
@@ -187,6 +190,77 @@ def test_a_killed_process_leaves_all_that_the_next_one_needs(tmp_path):
     assert len(again.of("in_force")) == 1
 
 
+def test_of_two_words_that_a_killed_process_left_behind_the_first_is_replaced_by_the_second(tmp_path):
+    robot = Robot(tmp_path).begin()
+    robot.say(1, held=True)
+    robot.steps(5)
+    robot.say(2, "move a bit up")
+    robot.live.take.writer.close()  # killed before the next step
+    again = Robot(tmp_path).begin()
+    again.steps(1)
+    (over,) = again.of("over")
+    assert (over["id"], over["start"], over["stop"], over["how"]) == ("1", 0, 5, "replaced")
+    assert again.of("in_force")[-1]["id"] == "2" and again.of("in_force")[-1]["start"] == 5
+
+
+def test_after_a_process_was_killed_the_policy_has_seen_all_that_it_saw_before(tmp_path, monkeypatch):
+    robot = Robot(tmp_path).begin()
+    robot.steps(90)
+    robot.live._keep_moment()
+    robot.live.take.writer.close()
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(Scripted, "see", lambda self, observation: seen.append(observation))
+    again = Robot(tmp_path).begin()
+    again.steps(1)
+    np.testing.assert_array_equal(np.stack(seen), again.episode.steps["observation"])
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["done", "over in time"])
+def test_a_process_that_was_killed_before_it_could_end_its_episode_leaves_that_to_the_next(
+    tmp_path, monkeypatch, done
+):
+    robot = Robot(tmp_path).begin()
+    monkeypatch.setattr(Live, "finish", lambda self, why: None)
+    robot.say(1, held=True)
+    robot.steps(9)
+    robot.live.take.writer.close()
+    monkeypatch.undo()
+    if done:
+        real = TableTalkWorld.step
+        monkeypatch.setattr(TableTalkWorld, "step", lambda *given: replace(real(*given), done=True))
+    else:
+        monkeypatch.setattr(TableTalkWorld, "most_steps", 9)
+    again = Robot(tmp_path).begin()
+    (end,) = again.of("episode_end")
+    assert (end["steps"], end["why"]) == (9, "done" if done else "9 steps are over")
+    assert again.live.take is None and len(again.episode.steps) == 9
+    assert again.of("over")[0]["how"] == "the episode ended"
+
+
+def test_an_episode_that_cannot_be_gone_on_with_ends_with_what_is_recorded_of_it(tmp_path, monkeypatch):
+    robot = Robot(tmp_path).begin()
+    robot.steps(7)
+    robot.live._keep_moment()
+    robot.live.take.writer.close()
+
+    def broken(self: Any, moment: bytes) -> None:
+        raise RuntimeError("no such moment")
+
+    monkeypatch.setattr(TableTalkWorld, "restore", broken)
+    again = Robot(tmp_path).begin()
+    (end,) = again.of("episode_end")
+    assert end["steps"] == 7 and "no such moment" in end["why"]
+    assert again.episode.ended["steps"] == 7 and again.live.take is None
+
+
+def test_the_first_state_of_an_episode_says_nothing_of_the_one_before(robot):
+    robot.say(1, held=True)
+    robot.steps(4)
+    robot.live.obey({"type": "begin", "episode": "f" * 32, "number": 2, "seed": 4})
+    first = next(one for one in robot.of("state") if one["number"] == 2)
+    assert (first["command"], first["by"], first["said"], first["choices"]) == ("", "nobody", None, [])
+
+
 def test_what_was_in_force_when_a_process_was_killed_keeps_its_beginning_where_another_replaces_it(tmp_path):
     robot = Robot(tmp_path).begin()
     robot.say(1, held=True)
@@ -210,6 +284,33 @@ def test_without_its_moment_a_robot_begins_anew_and_repeats_what_was_recorded(tm
     np.testing.assert_allclose(again.live.world.observe(), robot.live.world.observe())
 
 
+def test_a_moment_that_is_ahead_of_what_was_recorded_is_no_moment_of_it(tmp_path):
+    """The power went, and took the last rows along."""
+    robot = Robot(tmp_path).begin()
+    robot.steps(12)
+    robot.live._keep_moment()
+    robot.live.take.writer.close()
+    before = robot.episode.steps["observation"][8].copy()
+    os.truncate(robot.episode.place / "steps.bin", 8 * robot.episode.about.dtype.itemsize)
+    again = Robot(tmp_path).begin()
+    assert again.of("recovered")[0] == {"type": "recovered", "episode": EPISODE, "step": 8, "of": 8}
+    again.steps(1)
+    np.testing.assert_array_equal(again.episode.steps["observation"][8], before)
+
+
+def test_half_a_line_of_what_became_of_words_is_no_line_and_spoils_none_after_it(tmp_path):
+    robot = Robot(tmp_path).begin()
+    robot.say(1)
+    robot.live.take.writer.close()
+    with (tmp_path / "robot" / "said.jsonl").open("ab") as file:
+        file.write(b'{"type": "in_for')
+    again = Robot(tmp_path).begin()
+    again.steps(1)
+    again.live.take.writer.close()
+    third = Robot(tmp_path).begin()
+    assert [one["type"] for one in third.told if one.get("id") == "1"] == ["heard", "in_force"]
+
+
 def test_where_the_world_does_not_repeat_itself_the_episode_goes_on_from_where_it_does(tmp_path):
     robot = Robot(tmp_path).begin()
     robot.steps(12)
@@ -227,7 +328,9 @@ def test_where_the_world_does_not_repeat_itself_the_episode_goes_on_from_where_i
 def test_an_episode_that_has_ended_is_told_as_ended_and_not_begun_again(tmp_path):
     robot = Robot(tmp_path).begin()
     robot.steps(3)
+    assert robot.live.clock.remaining() is not None
     robot.obey("finish", why="Enough.")
+    assert robot.live.clock.remaining() is None, "nothing is due where nothing is lived"
     again = Robot(tmp_path).begin()
     end = again.of("episode_end")[0]
     assert (end["steps"], end["why"]) == (3, "Enough.") and again.live.take is None

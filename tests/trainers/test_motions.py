@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from tests.trainers import lived
@@ -24,6 +25,7 @@ from trainers.envs.motions import (
 )
 from trainers.episodes import Episodes, Segment
 from trainers.nn import load_pilot, save
+from trainers.nn.direct import DirectConfig, DirectPolicy
 from trainers.nn.motions import policy_for
 from trainers.records import LanguageCorrection
 
@@ -159,6 +161,9 @@ def test_each_embodiment_is_whole_and_named_once():
         ({"axes": [{"at": 0, "words": ["left", "left"], "small": 0.1}]}, "each word once"),
         ({"axes": [{"at": 0, "words": ["left"], "small": 0.1}]}, "Expected two"),
         ({"window": None}, "the file"),
+        ({"gripper": {"at": -1, "action": 2, "words": ["open", "close"], "window": 0.1}}, "gripper is"),
+        ({"gripper": {"at": 2, "action": 2, "words": ["open", "close"], "window": 0}}, "gripper is"),
+        ({"gripper": {"at": 2, "action": 2, "words": ["left", "close"], "window": 0.1}}, "each word once"),
     ],
 )
 def test_a_wrong_embodiment_says_what_is_wrong(change, message):
@@ -207,6 +212,21 @@ def test_a_pilot_acts_by_any_words_for_a_motion_and_does_nothing_by_others():
         policy.see(np.zeros(4))
 
 
+def test_things_are_seen_from_the_hand_and_nothing_is_divided_by_less_than_a_hundredth():
+    seen = torch.tensor([[0.2, 0.1, 1.0, 0.3, 0.1, -0.8, 0.6, 0.0, 0.0]])
+    for policy in (policy_for(ARM, 9, 3, 8, 0), DirectPolicy(DirectConfig(9, 3, (0, 1), 3, 8))):
+        assert policy.look(seen)[0].tolist() == pytest.approx(
+            [0.2, 0.1, 1.0, 0.1, 0.0, -1.0, 0.5, -0.2, -0.1]
+        )
+        policy.scale(seen.repeat(2, 1))
+        assert policy.spread.tolist() == pytest.approx([0.01] * 9)
+        assert policy.seen(seen, torch.ones(1, 16))[0].tolist() == pytest.approx(
+            [0.0] * 9 + [1.0] * 16, abs=1e-6
+        )
+    plain = DirectPolicy(DirectConfig(9, 3, hidden=8))
+    assert torch.equal(plain.look(seen), seen), "where nobody knows what is a hand, all is seen as it is"
+
+
 # --- into episodes ---------------------------------------------------------------------------------
 
 
@@ -241,6 +261,18 @@ def test_what_a_person_named_stays_and_is_learned_in_place_of_what_was_found(tmp
     assert all(one.stop <= 3 or one.start >= 9 for one in free)
     assert named(arm, episode)[3:9] == ["move arm down"] * 6
     assert named(arm, episode)[9:] == found(arm, episode)[9:]
+
+
+def test_where_a_person_takes_a_name_back_what_was_found_is_said_again(tmp_path):
+    arm, episode = embodiment("table_talk"), lived.play(tmp_path)
+    label(arm, episode)
+    one = episode.segments[1]
+    mine = episode.say(Segment("mine", one.start, one.stop, "motion", "move arm down", "ada"))
+    assert label(arm, episode) == (0, 1)
+    episode.say(replace(mine, withdrawn=True))
+    assert label(arm, episode) == (1, 0)
+    said = [one.label for one in episode.segments for _ in range(one.stop - one.start)]
+    assert said == found(arm, episode)
 
 
 def test_the_command_line_labels_the_episodes_of_the_embodiments_worlds(tmp_path, capsys):

@@ -58,6 +58,13 @@ def test_a_correction_is_in_force_at_the_next_step_and_gone_after_so_many(said):
     assert [choice.command for choice in one.predicted] == [commands[said], "wait"]
 
 
+@pytest.mark.parametrize("hold", [1, 2])
+def test_a_correction_is_obeyed_for_a_step_at_least_however_short_its_hold(hold):
+    commands, steering, _ = lived({3: ("left", False)}, hold=hold)
+    assert [step for step, one in enumerate(commands) if one == "left"] == [4]
+    assert [(one.start, one.stop) for one in steering.finished] == [(4, 5)]
+
+
 def test_while_a_correction_is_in_force_the_policy_is_not_asked():
     _, _, policy = lived({3: ("left", False)})
     assert policy.asked == [0, 13, 23, 33]
@@ -90,8 +97,9 @@ def test_a_held_correction_lasts_until_it_is_let_go():
 
 
 def test_handing_back_ends_what_is_in_force_at_the_next_step():
-    commands, steering, _ = lived({4: ("left", False)}, let_go=(6,))
+    commands, steering, policy = lived({4: ("left", False)}, let_go=(6,))
     assert commands[5:7] == ["left"] * 2 and commands[7].startswith("own")
+    assert policy.asked == [0, 7, 17, 27, 37], "what it wanted before is stale"
     assert [(one.start, one.stop) for one in steering.finished] == [(5, 7)]
 
 

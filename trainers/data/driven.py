@@ -8,15 +8,18 @@ thing they pick it up, and while they hold it they put it somewhere.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.data.snapshot import Records
-from trainers.envs.registry import world
+from trainers.data.snapshot import read_records
+from trainers.envs.registry import WORLDS, world
 from trainers.envs.worlds import Talking
 from trainers.episodes import Episodes
 from trainers.records import Drive, LanguageCorrection, Record
@@ -84,7 +87,7 @@ def demonstrated(
     An overrun is a step at which the command of the stage before is still in force: only the low level learns it, and
     it is made only where it is asked for.
     """
-    place = _talking(name)
+    place = talking(name)
     shown, over = [], []
     for seed in seeds:
         seen, done, stale = [], [], _Stale()
@@ -106,7 +109,7 @@ def demonstrated(
         observations = np.stack(seen)
         shown.append(Trace(scene, observations, np.stack(done), narrated(scene, observations), scripted=True))
         if stale.seen:
-            over.append(_single(scene, np.stack(stale.seen), np.stack(stale.done), stale.said))
+            over.append(Trace(scene, np.stack(stale.seen), np.stack(stale.done), stale.said, scripted=True))
     return shown, over
 
 
@@ -158,7 +161,7 @@ def drilled(
     steps: int = 150,
 ) -> list[Trace]:
     """Fine motions all over the table, by a world's rule: each step with a command and what carries it out."""
-    place = _talking(name)
+    place = talking(name)
     found = []
     for seed in seeds:
         chance = np.random.default_rng([seed, 1])
@@ -180,14 +183,8 @@ def drilled(
                     said.append(command)
                     observation = place.step(action).observation
                 observation = place.step(np.append(chance.uniform(-1, 1, 2), 0.0)).observation
-        found.append(_single(scene, np.stack(seen), np.stack(done), said))
+        found.append(Trace(scene, np.stack(seen), np.stack(done), said, scripted=True))
     return found
-
-
-def _single(
-    scene: Mapping[str, Any], seen: NDArray[np.float32], done: NDArray[np.float32], said: list[str]
-) -> Trace:
-    return Trace(scene, seen, done, said, scripted=True)
 
 
 def _held(action: NDArray[Any], observation: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -214,7 +211,8 @@ def narrated(scene: Mapping[str, Any], observations: NDArray[np.float32]) -> lis
     return commands
 
 
-def _talking(name: str) -> Talking:
+def talking(name: str) -> Talking:
+    """A world that can be asked how its tasks are done. Raises ValueError for another one."""
     place = world(name)
     if not hasattr(place, "demonstrate"):
         raise ValueError(
@@ -223,7 +221,30 @@ def _talking(name: str) -> Talking:
     return cast(Talking, place)
 
 
+def tasks_of(name: str, listed: str) -> list[str]:
+    """The tasks of a world that a setting lists, with commas. Raises ValueError for one that it does not have."""
+    tasks = [one.strip() for one in listed.split(",") if one.strip()]
+    known = WORLDS[name].tasks
+    if unknown := [one for one in tasks if one not in known]:
+        raise ValueError(
+            f"{name} has no task '{unknown[0]}'. It has {', '.join(known)}: name some of them in tasks."
+        )
+    return tasks
+
+
 # --- what people did and said -----------------------------------------------------------------------------
+
+
+def drives_and_rejections(snapshot: Path) -> list[Record]:
+    """What people drove, and the stretches that somebody rejected. Raises ValueError where nobody drove."""
+    read_records(snapshot, ("drive",))
+    found = read_records(snapshot, ("drive", "language_correction"))
+    return [one for one in found if not isinstance(one, LanguageCorrection) or one.type == "rejected"]
+
+
+def by_script(record: Drive) -> bool:
+    """Whether no person drove: named as such wherever it appears."""
+    return record.annotator == "script" or bool(record.source.get("scripted"))
 
 
 def driven(episodes: Episodes, records: Sequence[Record], shortest: int = 4) -> list[Trace]:
@@ -237,23 +258,29 @@ def driven(episodes: Episodes, records: Sequence[Record], shortest: int = 4) -> 
         if not isinstance(one, Drive) or not one.weight:
             continue
         episode = episodes.open(one.episode)
+        scene = episode.about.scene
+        if not scene.get("things") or not scene.get("tray"):
+            raise ValueError(
+                f"The episode {one.episode} was driven in {episode.about.world}, where nothing is picked up and put "
+                "somewhere. Learn from it with control/dagger, or leave it out."
+            )
         steps, spoken = episode.steps[one.start : one.stop], episode.said()[one.start : one.stop]
         observations = np.array(steps["observation"])
-        read = narrated(episode.about.scene, observations)
+        read = narrated(scene, observations)
         commands = [said or seen for said, seen in zip(spoken, read, strict=True)]
         for step in range(len(commands)):
-            if any(start <= one.start + step < stop for start, stop in rejected.get(one.episode, ())):
+            if is_in(one.start + step, rejected.get(one.episode, ())):
                 commands[step] = ""
         actions = np.array([_held(a, o) for a, o in zip(steps["action"], observations, strict=True)])
         found.append(
             Trace(
-                episode.about.scene,
+                scene,
                 observations,
                 actions.reshape(len(commands), -1),
                 _long_enough(commands, shortest),
                 weight=one.weight,
                 episode=one.episode,
-                scripted=one.annotator == "script",
+                scripted=by_script(one),
             )
         )
     return found
@@ -284,20 +311,34 @@ def corrected(
     Never past its end; and, with `before` 0, never a step before it: what led there is seen as history, and is not what
     should have been said then. What another record rejects, or what lies under a later correction, is no moment of it.
     """
-    said = [one for one in records if isinstance(one, LanguageCorrection) and one.type == "correction"]
-    rejected = rejections(records)
     traces: dict[str, Trace] = {}
     found = []
-    for one in said:
+    for one, steps in obeyed(records, window, before):
         if not one.weight or (one.layer == "motion" and not motions):
             continue
         trace = traces.get(one.episode) or traces.setdefault(one.episode, _whole(episodes, one.episode))
-        after = [other.start for other in said if other.episode == one.episode and other.start > one.start]
-        stop = min([one.stop, one.start + window, len(trace.commands), *after])
-        for step in range(max(0, one.start - before), stop):
-            if not any(start <= step < end for start, end in rejected.get(one.episode, ())):
+        for step in steps:
+            if step < len(trace.commands):
                 found.append(Moment(trace, step, one.command, one.weight, one.predicted))
     return found
+
+
+def obeyed(
+    records: Sequence[Record], window: int, before: int = 0
+) -> Iterator[tuple[LanguageCorrection, list[int]]]:
+    """Each correction, with the steps that it says something about: from `before` steps before its beginning, at most
+    `window` from it on, none that another record rejects, and none from the next correction of that episode on.
+    """
+    said = [one for one in records if isinstance(one, LanguageCorrection) and one.type == "correction"]
+    rejected, starts = rejections(records), defaultdict[str, set[int]](set)
+    for one in said:
+        starts[one.episode].add(one.start)
+    order = {name: sorted(some) for name, some in starts.items()}
+    for one in said:
+        after = order[one.episode][bisect_right(order[one.episode], one.start) :][:1]
+        stop = min([one.stop, one.start + window, *after])
+        bad = rejected.get(one.episode, ())
+        yield one, [step for step in range(max(0, one.start - before), stop) if not is_in(step, bad)]
 
 
 def _whole(episodes: Episodes, name: str) -> Trace:
@@ -335,10 +376,20 @@ def rejections(records: Sequence[Record]) -> dict[str, list[tuple[int, int]]]:
     return found
 
 
+def one_size(sizes: Mapping[int, str]) -> None:
+    """Raises ValueError where observations are of several sizes, each with a name: no one network sees them all."""
+    if len(sizes) > 1:
+        found = "; ".join(f"{size} in {name}" for size, name in sorted(sizes.items()))
+        raise ValueError(
+            f"Episodes differ in how many numbers are seen: {found}. Learn from one world, and one number of things, "
+            "at a time."
+        )
+
+
+def is_in(step: int, stretches: Iterable[tuple[int, int]]) -> bool:
+    return any(start <= step < stop for start, stop in stretches)
+
+
 def kept_back(episode: str, share: float) -> bool:
     """Whether an episode is held out: by its name, so that it is in every round or in none."""
     return int.from_bytes(hashlib.sha256(episode.encode()).digest()[:8], "big") / 2**64 < share
-
-
-def only(records: Sequence[Record] | Records, *kinds: type[Record]) -> list[Record]:
-    return [one for one in records if isinstance(one, kinds)]

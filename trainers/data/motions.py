@@ -11,23 +11,23 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers.data.driven import rejections, runs
+from trainers.data.driven import by_script, is_in, obeyed, one_size, rejections, runs, talking, tasks_of
 from trainers.envs.motions import Embodiment
-from trainers.envs.registry import world
-from trainers.envs.worlds import Talking
 from trainers.episodes import Episode, Episodes, Segment
 from trainers.maths.words import heard
-from trainers.records import Drive, LanguageCorrection, Record, prompt_text
+from trainers.records import Drive, Record, prompt_text
 
 LABELLER = "motions"
 """Who said it, of a segment that was found mechanically."""
+FIRM = 0.5
+"""An action's number for the gripper means something from here on, where there is no pose after it to tell."""
 PLAY = "play"
 """The task of episodes that were about nothing: their words name no goal."""
 
@@ -60,10 +60,6 @@ def _closed_after(arm: Embodiment, pose: NDArray[Any], action: NDArray[Any]) -> 
     assert arm.gripper is not None
     wish = float(action[arm.gripper.action])
     return wish > 0 if abs(wish) >= FIRM else bool(pose[arm.gripper.at] > 0.5)
-
-
-FIRM = 0.5
-"""An action's number for the gripper means something from here on, where there is no pose after it to tell."""
 
 
 def _check(arm: Embodiment, poses: NDArray[Any], actions: NDArray[Any]) -> None:
@@ -194,30 +190,40 @@ def shown_by_rule(
     arm: Embodiment, name: str, task: str, seeds: Iterable[int], tremor: float = 0.0, most: int = 0
 ) -> list[Shown]:
     """Demonstrations by a world's own rule, whose hand trembles by so much: scripted, and named as such."""
-    place = world(name)
-    if not hasattr(place, "demonstrate"):
-        raise ValueError(
-            f"The world {name} has no rule that shows how its tasks are done: drive it yourself."
-        )
-    talking, shown = cast(Talking, place), []
+    place, shown = talking(name), []
     for seed in seeds:
         chance = np.random.default_rng([seed, 7])
-        observation = talking.reset(seed, task)
+        observation = place.reset(seed, task)
         poses, seen, done = [], [], []
-        for _ in range(most or talking.most_steps):
-            action = np.array(talking.demonstrate(), dtype=float)
+        for _ in range(most or place.most_steps):
+            action = np.array(place.demonstrate(), dtype=float)
             action[:2] = np.clip(action[:2] + chance.normal(0.0, tremor, 2) if tremor else action[:2], -1, 1)
-            poses.append(talking.state() if arm.pose == "state" else observation)
+            poses.append(place.state() if arm.pose == "state" else observation)
             seen.append(observation)
             done.append(action)
-            came = talking.step(action)
+            came = place.step(action)
             observation = came.observation
             if came.done:
                 break
         actions = np.stack(done).astype(np.float32)
-        phrases = phrases_of(arm, np.stack(poses), actions, talking.seconds)
-        words = "" if task == PLAY else str(talking.scene().get("words", task))
+        phrases = phrases_of(arm, np.stack(poses), actions, place.seconds)
+        words = "" if task == PLAY else str(place.scene().get("words", task))
         shown.append(Shown(f"{name}-{task}-{seed}", words, np.stack(seen), actions, phrases, scripted=True))
+    return shown
+
+
+def shown_in_tasks(
+    arm: Embodiment, name: str, tasks: str, count: int, first: int, tremor: float
+) -> list[Shown]:
+    """`count` such demonstrations over all the tasks that are listed: the same at the same numbers, so that what a
+    policy was first trained on can be made again.
+    """
+    shown: list[Shown] = []
+    listed = tasks_of(name, tasks)
+    for number, task in enumerate(listed):
+        begin = first + number * 100_000
+        mine = count // len(listed) + (number < count % len(listed))
+        shown += shown_by_rule(arm, name, task, range(begin, begin + mine), tremor)
     return shown
 
 
@@ -230,43 +236,42 @@ def shown_by_people(arm: Embodiment, episodes: Episodes, records: Sequence[Recor
         episode = episodes.open(one.episode)
         steps, phrases = episode.steps[one.start : one.stop], named(arm, episode)[one.start : one.stop]
         words = "" if episode.about.task == PLAY else prompt_text(one.prompt)
-        good = [
-            not any(start <= one.start + t < stop for start, stop in rejected.get(one.episode, ()))
-            for t in range(len(steps))
-        ]
+        good = [not is_in(one.start + t, rejected.get(one.episode, ())) for t in range(len(steps))]
         seen, done = np.array(steps["observation"])[good], np.array(steps["action"])[good]
         kept = [phrase for phrase, fine in zip(phrases, good, strict=True) if fine]
         if kept:
-            scripted = one.annotator == "script" or bool(one.source.get("scripted"))
-            shown.append(Shown(one.episode, words, seen, done, kept, one.weight, scripted))
+            shown.append(Shown(one.episode, words, seen, done, kept, one.weight, by_script(one)))
     return shown
 
 
 def said_by_people(
-    arm: Embodiment, episodes: Episodes, records: Sequence[Record], window: int
+    arm: Embodiment, episodes: Episodes, records: Sequence[Record], window: int, size: int = 0
 ) -> tuple[list[Said], Mapping[str, int]]:
     """(the steps at which a motion was named, at most `window` from when it was first obeyed; what was left out and
     why, counted). A motion is one whichever of a robot's layers it was said to: "move a bit to the left" is, "pick up
-    the red block" is not. What another record rejects, or what lies under a later correction, is not learned.
+    the red block" is not. What another record rejects, or what lies under a later correction, is not learned; nor,
+    with `size`, what was said where another world, or another number of things, makes observations of another size.
     """
-    wanted = [one for one in records if isinstance(one, LanguageCorrection) and one.type == "correction"]
-    rejected = rejections(records)
     said: list[Said] = []
     left: dict[str, int] = {}
     opened: dict[str, NDArray[np.float32]] = {}
-    for one in wanted:
-        phrase = arm.understand(one.command)
-        if not one.weight or phrase is None:
-            why = "of weight 0" if not one.weight else f"that name no motion of {arm.name}"
+    for one, steps in obeyed(records, window):
+        phrase, why = arm.understand(one.command), ""
+        if not one.weight:
+            why = "of weight 0"
+        elif phrase is None:
+            why = f"that name no motion of {arm.name}"
+        else:
+            if one.episode not in opened:
+                opened[one.episode] = np.array(episodes.open(one.episode).steps["observation"])
+            if size and opened[one.episode].shape[1] != size:
+                why = f"where other than {size} numbers are seen"
+        if why or phrase is None:
             left[why] = left.get(why, 0) + 1
             continue
-        if one.episode not in opened:
-            opened[one.episode] = np.array(episodes.open(one.episode).steps["observation"])
-        seen = opened[one.episode]
-        after = [other.start for other in wanted if other.episode == one.episode and other.start > one.start]
-        for step in range(one.start, min([one.stop, one.start + window, len(seen), *after])):
-            if not any(start <= step < stop for start, stop in rejected.get(one.episode, ())):
-                words = prompt_text(one.prompt)
+        seen, words = opened[one.episode], prompt_text(one.prompt)
+        for step in steps:
+            if step < len(seen):
                 said.append(Said(one.episode, words, seen[step], phrase, one.predicted, one.weight))
     return said, left
 
@@ -296,7 +301,8 @@ class Moments:
 
 
 def moments_shown(arm: Embodiment, shown: Sequence[Shown], size: int, seed: int) -> Moments:
-    """All steps of what was shown; a task's vector has `size` numbers."""
+    """All steps of what was shown; a task's vector has `size` numbers. ValueError where several sizes are seen."""
+    one_size({one.observations.shape[1]: one.name for one in shown})
     chance = np.random.default_rng([seed, 11])
     tasks, aims = [], []
     for one in shown:

@@ -9,14 +9,8 @@ from typing import Any
 
 from trainers.data import lerobot, rlds
 from trainers.data.language import asked_of, spoken
+from trainers.data.taken import take_in
 from trainers.episodes import NAME, Episode, Episodes
-from trainers.episodes.sense import sensible
-
-FORMATS = {
-    "folder": "the store's own files, as they are",
-    "lerobot": "LeRobot's dataset, version 3.0",
-    "rlds": "stretches of language as TensorFlow Datasets opens them",
-}
 
 
 def facts(episode: Episode) -> dict[str, Any]:
@@ -99,9 +93,4 @@ def bring(folder: Path, store: Episodes, world: str = "", task: str = "") -> ler
         raise ValueError(
             f"{folder} is neither a LeRobot dataset (meta/info.json) nor a folder of episodes (AA/NAME/episode.json)."
         )
-    for one in coming:
-        try:
-            sensible(one)
-        except ValueError as problem:
-            raise ValueError(f"The episode {one.name} cannot be taken in: {problem}.") from None
-    return lerobot.Brought([store.adopt(one.place).name for one in coming])
+    return lerobot.Brought(take_in(coming, store))

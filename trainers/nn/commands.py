@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import get_args
 
 import numpy as np
@@ -37,6 +38,19 @@ TEXT = slice(AMOUNT.stop, AMOUNT.stop + LETTERS)
 SIZE = TEXT.stop
 NAME = THING.stop - THING.start
 """How many numbers a thing's name has."""
+
+MOTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "left": "move a bit to the left",
+        "right": "move a bit to the right",
+        "up": "move a bit up",
+        "down": "move a bit down",
+        "open": "open the gripper",
+        "close": "close the gripper",
+        "stay": "wait",
+    }
+)
+"""The key for a motion -> the command of a table that it stands for."""
 
 POINTING = 2.0
 """What a direction weighs beside its verb: enough that opposites have a cosine below zero."""

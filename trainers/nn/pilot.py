@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,3 +48,46 @@ class Pilot(Protocol):
     def act(self, command: str) -> NDArray[np.float32]:
         """[A] what it does at what it saw last, by a command: one of its bank, or any other words."""
         ...
+
+
+class Crew(Protocol):
+    """Several episodes of one policy, step by step: the lists are as long as there are episodes."""
+
+    def see(self, observations: Sequence[NDArray[Any]]) -> None: ...
+    def choices(self, most: int = 5) -> list[list[Choice]]: ...
+    def act(self, commands: Sequence[str]) -> NDArray[np.float32]: ...
+
+
+@runtime_checkable
+class Many(Protocol):
+    """A policy that can live several episodes at once, which is faster."""
+
+    def together(self, scenes: Sequence[Mapping[str, Any]]) -> Crew: ...
+
+
+class OneOfMany:
+    """For a policy that lives several episodes at once: one of them alone, as the protocol `Pilot` has it."""
+
+    _alone: Crew | None = None
+
+    def together(self, scenes: Sequence[Mapping[str, Any]]) -> Crew:
+        raise NotImplementedError
+
+    def begin(self, scene: Mapping[str, Any], seed: int = 0) -> None:
+        self._alone = self.together([scene])
+
+    def see(self, observation: NDArray[Any]) -> None:
+        self._begun.see([observation])
+
+    def choices(self, most: int = 5) -> list[Choice]:
+        return self._begun.choices(most)[0]
+
+    def act(self, command: str) -> NDArray[np.float32]:
+        action: NDArray[np.float32] = self._begun.act([command])[0]
+        return action
+
+    @property
+    def _begun(self) -> Crew:
+        if self._alone is None:
+            raise RuntimeError("No episode has begun: call begin(scene) before the robot sees or acts.")
+        return self._alone

@@ -128,6 +128,14 @@ def digest(path: Path | str) -> str:
     return whole.hexdigest()
 
 
+def digest_of(module: nn.Module) -> str:
+    """sha256 over a module's weights, by their names: whether they are the very same."""
+    whole = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        whole.update(name.encode() + b"\0" + value.detach().cpu().contiguous().numpy().tobytes())
+    return whole.hexdigest()
+
+
 def write_weights(module: nn.Module, directory: Path) -> None:
     """All parameters and buffers of `module` as `model.safetensors`."""
     weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}

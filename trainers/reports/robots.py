@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from trainers.maths.accuracy import wilson
+from trainers.reports.motions import told
 
 COMMANDS = 12
 """So many of the most frequent commands are listed."""
@@ -26,6 +26,8 @@ class Episode(Protocol):
     def steps(self) -> int: ...
     @property
     def score(self) -> float: ...
+    @property
+    def judged(self) -> bool: ...
     @property
     def success(self) -> bool: ...
     @property
@@ -67,6 +69,8 @@ def alone(lived: Sequence[Episode], oracle: Sequence[Episode]) -> dict[str, Any]
 
 def of_policies(names: Sequence[str], lived: Sequence[Sequence[Episode]]) -> dict[str, Any]:
     """One policy, or two on the same tables."""
+    if not all(one.judged for some in lived for one in some):
+        return _lasted(names, lived)
     readings: dict[str, Any] = {}
     for number, (name, some) in enumerate(zip(names, lived, strict=True)):
         said = sum(len(one.corrections) for one in some)
@@ -91,8 +95,23 @@ def of_policies(names: Sequence[str], lived: Sequence[Sequence[Episode]]) -> dic
     }
     text = f"{names[0]} did the whole task on {_of(lived[0])} tables."
     if len(lived) > 1:
-        text = f"{text[:-1]}, {names[1]} on {_of(lived[1])} of the same{_paired(lived[1], lived[0])}."
+        text = f"{text[:-1]}, {names[1]} on {_of(lived[1])} of the same{_paired(lived[0], lived[1])}."
     return {"readings": readings, "curves": curves, "text": text}
+
+
+def _lasted(names: Sequence[str], lived: Sequence[Sequence[Episode]]) -> dict[str, Any]:
+    """Of a world in which nobody can say how much of a task is done."""
+    readings = {
+        f"steps_{number}": {
+            "label": f"Steps an episode, {name}",
+            "value": statistics.fmean(one.steps for one in some),
+        }
+        for number, (name, some) in enumerate(zip(names, lived, strict=True))
+    }
+    text = (
+        "Nobody can say how much of its task is done in this world; it is known how long its episodes were."
+    )
+    return {"readings": readings, "curves": {}, "text": text}
 
 
 def before_and_after(
@@ -145,9 +164,7 @@ def before_and_after(
 
 def share(label: str, rights: Sequence[bool]) -> dict[str, Any]:
     """A share of episodes, with its Wilson 95 % interval."""
-    low, high = wilson(sum(rights), len(rights))
-    value = sum(rights) / len(rights) if rights else 0.0
-    return {"label": label, "value": value, "low": low, "high": high, "n": len(rights)}
+    return told(label, sum(rights), len(rights))
 
 
 def stages(label: str, lived: Sequence[Episode]) -> dict[str, Any]:

@@ -43,16 +43,29 @@ class Annotator:
     """Whether it keeps a key down until its command is no longer the right one; else a command lapses by itself."""
     seed: int = 0
 
+    @property
+    def slips(self) -> Sequence[str]:
+        """What it may say by mistake."""
+        return tuple(OTHER_WORDS)
+
+    def in_words(self, advice: str) -> str:
+        """The world's advice as it would say it; empty where it has no words for it."""
+        return advice
+
+    def agrees(self, advice: str, command: str) -> bool:
+        """Whether a command is as good to it as the one that it would give."""
+        return same(advice, command)
+
     def remark(self, advice: str, choice: str, seed: int, step: int) -> tuple[str, str] | None:
         """(text, command) of what it says at a step where `choice` is about to be done; None where it says nothing."""
-        if not advice or same(advice, choice):
+        if not advice or self.agrees(advice, choice):
             return None
         chance = np.random.default_rng([self.seed, seed, step])
         if chance.random() >= self.coverage:
             return None
         command = advice
         if chance.random() < self.error:
-            others = [one for one in OTHER_WORDS if one != advice]
+            others = [one for one in self.slips if one != advice]
             command = others[int(chance.integers(len(others)))]
         words = OTHER_WORDS.get(command, ())
         text = (

@@ -5,11 +5,12 @@ Seeds are paired: the same seeds give the same tables, so two policies are compa
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,28 +18,13 @@ from numpy.typing import NDArray
 from trainers.envs.registry import world
 from trainers.envs.worlds import Talking, World
 from trainers.episodes import POLICY, SCRIPT, About, Episodes, Writer
-from trainers.nn.pilot import Choice, Pilot
+from trainers.nn.pilot import Choice, Crew, Many, Pilot
 from trainers.records import LanguageCorrection
-from trainers.sampling.annotator import BY, Annotator, same
+from trainers.sampling.annotator import BY, Annotator
 from trainers.sampling.steering import Override, Steering
 
 CHANGED = 1e-3
 """An action counts as another one when a number of it has moved so far."""
-
-
-class Crew(Protocol):
-    """Several episodes of one policy, step by step."""
-
-    def see(self, observations: Sequence[NDArray[Any]]) -> None: ...
-    def choices(self, most: int = 5) -> list[list[Choice]]: ...
-    def act(self, commands: Sequence[str]) -> NDArray[np.float32]: ...
-
-
-@runtime_checkable
-class Many(Protocol):
-    """A policy that can live several episodes at once, which is faster."""
-
-    def together(self, scenes: Sequence[Mapping[str, Any]]) -> Crew: ...
 
 
 class _Alone:
@@ -76,6 +62,7 @@ class Lived:
     seed: int
     steps: int
     score: float
+    """How much of the task is done, from 0 to 1; NaN where nobody can say."""
     success: bool
     stages: Mapping[str, bool]
     corrections: tuple[Override, ...]
@@ -90,6 +77,11 @@ class Lived:
     """What the robot was asked to do."""
     episode: str = ""
     """Its name, where it was kept."""
+
+    @property
+    def judged(self) -> bool:
+        """Whether somebody can say how much of the task is done."""
+        return math.isfinite(self.score)
 
     def records(self, prefix: str = "said") -> list[LanguageCorrection]:
         """The corrections as records, said by a script. Raises ValueError for an episode that was not kept."""
@@ -130,6 +122,8 @@ def live(
     `watch` says nothing, but it is counted how often the policy's decisions are what it would have said. An `oracle`
     commands the whole time by what somebody who sees everything would say: what the low level can do at most.
     """
+    if not seeds:
+        return []
     if isinstance(pilot, Many):
         return _Voyage(pilot, setting, seeds, annotator, store, policy, hold, watch, oracle).all()
     return [
@@ -175,6 +169,8 @@ class _Voyage:
         self.commands: list[Counter[str]] = [Counter() for _ in seeds]
         self.coming: list[dict[int, tuple[str, str, str]]] = [{} for _ in seeds]
         """What the annotator is about to say, by the step at which it does."""
+        self.finished = [False] * len(self.seeds)
+        """Whether the world itself said that there is nothing more to do."""
         self.said = [-1] * len(self.seeds)
         """The step at which something was said last."""
         self.reactions: list[list[int]] = [[] for _ in seeds]
@@ -200,10 +196,11 @@ class _Voyage:
                 continue
             self.commands[row][commands[row]] += 1
             self._react(row, step, actions[row])
-            self._keep(row, commands[row], actions[row])
+            state, score = place.state(), place.score  # of the moment that was seen
             came = place.step(actions[row])
+            self._keep(row, actions[row], state, came.reward, score, commands[row])
             self.seen[row] = came.observation
-            self.ends[row] = step + 1
+            self.ends[row], self.finished[row] = step + 1, came.done
             if came.done or step + 1 == self.limit:
                 self.under_way[row] = False
                 self.steering[row].end(step + 1)
@@ -225,17 +222,29 @@ class _Voyage:
                 continue
             first = steering.decides(step) and step == 0
             commands[row] = steering.command(step, partial(choose, row))
-            if self.listener is not None and (first or steering.decides(step + 1)):
+            self._let_go(row, step)
+            deciding = (first or steering.decides(step + 1)) and step + 1 < self.limit
+            if self.listener is not None and deciding:
                 self._hear(row, step, choose(row))
             self._say(row, step)
         return commands
+
+    def _let_go(self, row: int, step: int) -> None:
+        """A key that is held comes up as soon as what it stands for is no longer right."""
+        told, annotator = self.steering[row].told, self.annotator
+        if annotator is not None and annotator.held and told is not None:
+            advice = annotator.in_words(self._advice(row))
+            if not advice or not annotator.agrees(advice, told.command):
+                self.steering[row].let_go(step)
 
     def _hear(self, row: int, step: int, choices: Sequence[Choice]) -> None:
         """What the annotator makes of what the policy is about to choose: it speaks before, not after."""
         if not choices or self.listener is None:
             return
-        advice = self._advice(row)
-        self.agreed[row][0] += same(advice, choices[0].command)
+        advice = self.listener.in_words(self._advice(row))
+        if not advice:
+            return
+        self.agreed[row][0] += self.listener.agrees(advice, choices[0].command)
         self.agreed[row][1] += 1
         if self.annotator is not None:
             remark = self.annotator.remark(advice, choices[0].command, self.seeds[row], step)
@@ -258,30 +267,22 @@ class _Voyage:
         waiting, told = self.waiting[row], self.steering[row].told
         if waiting is not None:
             said, then = waiting
-            if np.abs(action - then).max() > CHANGED:
+            if told is None:
+                self.waiting[row] = None  # it was over before anything changed
+            elif np.abs(action - then).max() > CHANGED:
                 self.reactions[row].append(step - said)
                 self.waiting[row] = None
-            elif told is None and step > said + 1:
-                self.waiting[row] = None  # it was over before anything changed
         if self.said[row] == step:
             self.waiting[row] = (step, action.copy())
 
-    def _keep(self, row: int, command: str, action: NDArray[np.float32]) -> None:
+    def _keep(
+        self, row: int, action: NDArray[Any], state: NDArray[Any], reward: float, score: float, command: str
+    ) -> None:
         page = self.pages[row]
-        if page is None:
-            return
-        said = self.oracle or self.steering[row].told is not None
-        place = self.worlds[row]
-        page.step(
-            self.seen[row],
-            action,
-            place.state(),
-            0.0,
-            place.score,
-            command,
-            SCRIPT if said else POLICY,
-            POLICY,
-        )
+        if page is not None:
+            said = self.oracle or self.steering[row].told is not None
+            commander = SCRIPT if said else POLICY
+            page.step(self.seen[row], action, state, reward, score, command, commander, POLICY)
 
     def _about(self, row: int, setting: Setting, policy: Mapping[str, Any] | None) -> About:
         place, scene = self.worlds[row], self.scenes[row]
@@ -302,9 +303,7 @@ class _Voyage:
     def _lived(self, row: int) -> Lived:
         place, page = self.worlds[row], self.pages[row]
         success = bool(place.score >= 1.0)
-        if page is not None:
-            page.end("done" if success else "time", place.score, success)
-        return Lived(
+        lived = Lived(
             seed=self.seeds[row],
             steps=self.ends[row],
             score=place.score,
@@ -317,3 +316,7 @@ class _Voyage:
             asked=str(self.scenes[row].get("words", "")),
             episode=page.name if page is not None else "",
         )
+        if page is not None:
+            why, known = "done" if self.finished[row] else "time", lived.judged
+            page.end(why, lived.score if known else 0.0, success if known else None)
+        return lived

@@ -18,7 +18,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -31,8 +31,9 @@ from trainers.envs.registry import WORLDS
 from trainers.envs.registry import world as world_called
 from trainers.envs.worlds import Talking, World
 from trainers.episodes import NOBODY, PERSON, POLICY, SCRIPT, About, Episodes, Writer
-from trainers.nn.pilot import Choice, Pilot
+from trainers.nn.pilot import Pilot
 from trainers.sampling.live_picture import address, jpeg
+from trainers.sampling.live_words import Words, listed
 from trainers.sampling.moments import Moments, Story
 from trainers.sampling.scripted import Scripted, Still
 from trainers.sampling.steering import Steering
@@ -43,8 +44,6 @@ MOMENT_SECONDS = 1.0
 """Between two moments that are kept."""
 AGAIN_SECONDS = 1.0
 """Between two states that are told while nothing moves."""
-REMEMBERED = 64
-"""Observations that a pilot sees again when its process is a new one: more than any looks back."""
 CHOICES = 5
 
 
@@ -61,7 +60,7 @@ class Spec:
     policy: str = ""
     """The folder of the policy, where that is the pilot."""
     hold: int = 30
-    """Steps for which what was said is obeyed."""
+    """Steps from the moment at which something is said until it is gone."""
     speed: float = 1.0
     """1 is the world's own time."""
     picture: int = 256
@@ -78,14 +77,8 @@ class Take:
     number: int
     seed: int
     writer: Writer
-    steering: Steering
+    words: Words
     observation: NDArray[Any]
-    told: str = ""
-    """Which of the things said is in force."""
-    pending: str = ""
-    """Which one will be, from the next step on."""
-    starts: dict[str, int] = field(default_factory=dict)
-    let_go: set[str] = field(default_factory=set)
     driven: NDArray[np.float32] | None = None
     driven_at: int = 0
 
@@ -176,40 +169,20 @@ class Live:
     def say(self, command: Mapping[str, Any]) -> None:
         """What a person said, under the id that it has in the database: heard once, however often it comes."""
         take, said = self.take, str(command["id"])
-        if take is None or command.get("episode") != take.name or said in self.story.known(take.name):
+        if take is None or command.get("episode") != take.name or take.words.knows(said):
             return
-        step = take.writer.length - 1
-        self._drop_pending(take, "replaced")
-        if take.driven is not None:
-            take.driven = None  # whoever speaks lets go of the wheel
-        heard = {
-            "type": "heard",
-            "id": said,
-            "step": step,
-            "command": str(command["command"]),
-            "held": bool(command.get("held")),
-            "hold": int(command.get("hold", self.spec.hold)),
-        }
-        self._write(take, heard)
-        self._say(take, self.story.of(take.name)[said])
-
-    def _say(self, take: Take, heard: Mapping[str, Any]) -> None:
-        take.pending = str(heard["id"])
-        take.steering.hold = heard["hold"]
-        take.steering.say(heard["step"], heard["command"], held=heard["held"], source={"id": heard["id"]})
+        take.driven = None  # whoever speaks lets go of the wheel
+        hold = int(command.get("hold", self.spec.hold))
+        held = bool(command.get("held"))
+        take.words.hear(said, take.writer.length - 1, str(command["command"]), held, hold)
 
     def let_go(self, said: str = "") -> None:
-        """Hands back: whatever is in force; or one thing that was said, once it was obeyed for a step at least."""
-        take = self.take
-        if take is None:
+        """Hands back: whatever is in force, the wheel too; or one thing that was said."""
+        if self.take is None:
             return
-        take.let_go |= {said} if said else {one for one in (take.told, take.pending) if one}
-        if said and said != take.told:
-            return  # a key that was touched for less than a step still counts for one
         if not said:
-            take.driven = None
-            self._drop_pending(take, "handed back")
-        take.steering.let_go(take.writer.length - 1)
+            self.take.driven = None
+        self.take.words.let_go(said, self.take.writer.length - 1)
 
     def drive(self, action: Any) -> None:
         """A person's own action, for the next step and a few more."""
@@ -217,7 +190,7 @@ class Live:
         given = np.asarray(action, dtype=np.float32)
         if take is None or given.shape != (len(self.world.actions),) or not np.isfinite(given).all():
             return
-        if take.driven is None and (take.told or take.pending):
+        if take.driven is None and (take.words.told or take.words.pending):
             self.let_go()
         take.driven, take.driven_at = np.clip(given, -1.0, 1.0), take.writer.length
 
@@ -241,30 +214,32 @@ class Live:
         )  # fmt: skip
         self.pilot.begin(scene, seed)
         writer = self.store.begin(about, name)
-        take = Take(name, int(command.get("number", 1)), seed, writer, self._steering(), observation)
+        words = Words(name, self.story, Steering(self.pilot.every, self.spec.hold), self._tell)
+        self.take = take = Take(name, int(command.get("number", 1)), seed, writer, words, observation)
+        self._state = {}  # what was done last was done in another episode
         first = self._drawn()
-        if writer.length:
-            self._recover(take)
-        self.take = take
+        done = bool(writer.length) and self._recover(take)
         self._tell(
             {
                 "type": "scene", "episode": name, "number": take.number, "seed": seed, "scene": scene,
                 "state": first, "step": take.writer.length, "bank": list(self.pilot.bank),
             }
         )  # fmt: skip
-        self._tell_again(take)
+        words.again(writer.length)
         self._tell_state()
-        if not self.paused:
+        if why := self._why_over(take, done):
+            self.finish(why)  # the process was killed before it could say so
+        elif not self.paused:
             self.clock.resume()
 
-    def _steering(self) -> Steering:
-        return Steering(every=self.pilot.every, hold=self.spec.hold)
+    def _recover(self, take: Take) -> bool:
+        """Comes back to where the recording ends: the kept moment, and the actions that were recorded after it.
 
-    def _recover(self, take: Take) -> None:
-        """Comes back to where the recording ends: the kept moment, and the actions that were recorded after it."""
+        Whether the last of these was also the last that there was to do.
+        """
         rows = self.store.open(take.name).steps
         moment = self.moments.read(take.name, most=take.writer.length)
-        at = 0
+        at, done = 0, False
         if moment is not None:
             at, kept = moment
             take.observation = self.world.restore(kept)
@@ -272,36 +247,35 @@ class Live:
             if not np.allclose(take.observation, row["observation"], atol=1e-5, equal_nan=True):
                 take.writer.cut(at)  # the world did not repeat itself: what came after never was
                 break
-            take.observation = self.world.step(row["action"]).observation
+            came = self.world.step(row["action"])
+            take.observation, done = came.observation, came.done
             at += 1
-        for row in rows[max(0, at - REMEMBERED) : at]:
+        for row in rows[:at]:
             self.pilot.see(np.array(row["observation"]))
         self._tell({"type": "recovered", "episode": take.name, "step": at, "of": len(rows)})
+        return done
 
-    def _tell_again(self, take: Take) -> None:
-        """What became of the words of this episode so far: told again, and what was in force is so again."""
-        for said, one in self.story.of(take.name).items():
-            for told in one["told"]:
-                self._tell({**told, "again": True})
-            if "over" in one:
-                continue
-            if one.get("start") is not None:
-                take.starts[said] = one["start"]
-            self._say(take, one)
+    def _why_over(self, take: Take, done: bool) -> str:
+        """Why the episode is over after its newest step; empty while it goes on."""
+        if done:
+            return "done"
+        most = self.world.most_steps
+        return f"{most} steps are over" if take.writer.length >= most else ""
 
     def step(self) -> None:
         take = cast(Take, self.take)
         t = take.writer.length
         self.pilot.see(take.observation)
         if take.driven is not None:
-            self._told(take, t, driving=True)
+            take.words.steering.end(t)
+            take.words.obeyed(t)
             command, commander, actor = "", NOBODY, PERSON
             stale = t - take.driven_at >= STILL_AFTER
             action = np.zeros_like(take.driven) if stale else take.driven
         else:
-            command = take.steering.command(t, lambda: self.pilot.choices(CHOICES))
-            self._told(take, t)
-            commander = PERSON if take.told else self.actor if command else NOBODY
+            command = take.words.steering.command(t, lambda: self.pilot.choices(CHOICES))
+            take.words.obeyed(t)
+            commander = PERSON if take.words.told else self.actor if command else NOBODY
             action, actor = self.pilot.act(command), self.actor
         if not self.drawn:
             take.writer.picture(self._jpeg)
@@ -313,64 +287,20 @@ class Live:
         self._state = {
             "command": command,
             "by": who,
-            "choices": [] if take.driven is not None else _listed(take.steering.own),
+            "choices": [] if take.driven is not None else listed(take.words.steering.own),
             "action": [round(float(x), 4) for x in action],
-            "said": take.told or None,
+            "said": take.words.told or None,
         }  # fmt: skip
         self._tell_state()
-        if result.done or t + 1 >= self.world.most_steps:
-            self.finish("done" if result.done else f"{self.world.most_steps} steps are over")
+        if why := self._why_over(take, result.done):
+            self.finish(why)
         elif time.monotonic() - self._kept_at > MOMENT_SECONDS:
             self._keep_moment()
-
-    def _told(self, take: Take, step: int, driving: bool = False) -> None:
-        """Says which words began to count at this step, and which no longer do."""
-        if driving:
-            take.steering.end(step)
-        now = take.steering.told
-        said = str(now.source["id"]) if now else ""
-        for one in take.steering.finished:
-            was = str(one.source["id"])
-            how = "handed back" if was in take.let_go else "replaced" if said and said != was else "expired"
-            self._over(was, take.starts.get(was, one.start), one.stop, how)
-        take.steering.finished.clear()
-        if said and said != take.told and now is not None:
-            if take.pending == said:
-                take.pending = ""
-            if said not in take.starts:  # else it counted before this process was killed, and was told so
-                take.starts[said] = step
-                choices = _listed(now.predicted)
-                self._write(take, {"type": "in_force", "id": said, "start": step, "choices": choices})
-            if said in take.let_go:
-                take.steering.let_go(step)
-        take.told = said
-
-    def _drop_pending(self, take: Take, how: str) -> None:
-        """What was to be obeyed from the next step on no longer is. It was before, where a process was lost since."""
-        if take.pending:
-            start = take.starts.get(take.pending)
-            self._over(take.pending, start, None if start is None else take.writer.length, how)
-            take.pending = ""
-
-    def _over(self, said: str, start: int | None, stop: int | None, how: str) -> None:
-        self._write(
-            cast(Take, self.take), {"type": "over", "id": said, "start": start, "stop": stop, "how": how}
-        )
-
-    def _write(self, take: Take, told: dict[str, Any]) -> None:
-        """On the disk first, then told: whoever starts this process again finds it."""
-        told = {**told, "episode": take.name}
-        self.story.add(told)
-        self._tell(told)
 
     def finish(self, why: str) -> None:
         """The episode is over, for whatever reason."""
         take = cast(Take, self.take)
-        self._drop_pending(take, "the episode ended")
-        take.steering.end(take.writer.length)
-        for one in take.steering.finished:
-            said = str(one.source["id"])
-            self._over(said, take.starts.get(said, one.start), one.stop, "the episode ended")
+        take.words.end(take.writer.length)
         score = self.world.score
         known = math.isfinite(score)
         ended = take.writer.end(why, score if known else 0.0, score >= 1.0 if known else None)
@@ -403,8 +333,6 @@ class Live:
 
     def _tell_state(self) -> None:
         take = cast(Take, self.take)
-        if self.take is None:
-            return
         score = self.world.score
         told = {
             "type": "state",
@@ -428,10 +356,6 @@ class Live:
         take = cast(Take, self.take)
         self.moments.keep(take.name, take.writer.length, self.world.snapshot())
         self._kept_at = time.monotonic()
-
-
-def _listed(choices: Sequence[Choice]) -> list[list[Any]]:
-    return [[one.command, round(one.probability, 4)] for one in choices]
 
 
 def pilot(spec: Spec, world: World) -> Pilot:

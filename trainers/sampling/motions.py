@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from trainers.envs.motions import Embodiment
+from trainers.nn.motions import MotionPolicy
+from trainers.nn.pilot import Pilot
 from trainers.records import LanguageCorrection
 from trainers.sampling.annotator import Annotator
 from trainers.sampling.episodes import Lived
@@ -17,23 +17,27 @@ from trainers.sampling.episodes import Lived
 class MotionAnnotator(Annotator):
     """Speaks where the robot is about to go another way than it should, or to do something else with its fingers.
 
-    Which of two directions is named first is no reason to speak: nobody sees that. `error` names another phrase.
+    Which of two directions is named first is no reason to speak: nobody sees that. Its slips are any other phrase.
     """
 
-    arm: Embodiment | None = field(default=None, kw_only=True)
+    arm: Embodiment = field(kw_only=True)
+    """Whose phrases it knows."""
 
-    def remark(self, advice: str, choice: str, seed: int, step: int) -> tuple[str, str] | None:
-        if self.arm is None:
-            raise ValueError("A motion annotator needs its arm: the embodiment whose phrases it knows.")
-        if not advice or alike(self.arm, advice, choice):
-            return None
-        chance = np.random.default_rng([self.seed, seed, step])
-        if chance.random() >= self.coverage:
-            return None
-        if chance.random() < self.error:
-            others = [one for one in self.arm.phrases if one != advice]
-            advice = others[chance.integers(len(others))]
-        return advice, advice
+    @property
+    def slips(self) -> Sequence[str]:
+        return self.arm.phrases
+
+    def in_words(self, advice: str) -> str:
+        return self.arm.understand(advice) or ""
+
+    def agrees(self, advice: str, command: str) -> bool:
+        phrase = self.arm.understand(command)
+        return phrase is not None and alike(self.arm, advice, phrase)
+
+
+def annotator_for(pilot: Pilot) -> Annotator:
+    """Somebody who speaks as a policy does: of motions, or of what to do."""
+    return MotionAnnotator(arm=pilot.arm) if isinstance(pilot, MotionPolicy) else Annotator()
 
 
 def alike(arm: Embodiment, one: str, other: str) -> bool:

@@ -12,18 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.envs.worlds import Talking, World
+from trainers.nn.commands import MOTIONS
 from trainers.nn.pilot import Choice
-
-MOTIONS = {
-    "left": "move a bit to the left",
-    "right": "move a bit to the right",
-    "up": "move a bit up",
-    "down": "move a bit down",
-    "open": "open the gripper",
-    "close": "close the gripper",
-    "stay": "wait",
-}
-"""The key for a motion -> the command of a table that it stands for."""
 
 
 class Scripted:

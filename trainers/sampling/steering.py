@@ -1,7 +1,7 @@
 """Who is in command of a robot, step by step: its own high level, or a person for a while.
 
     AUTO     the policy's own choice, asked for anew every `every` steps
-    TOLD     what a person said: from the step after it was said, until `hold` steps after that moment
+    TOLD     what a person said: from the step after it was said, until `hold` steps after that moment; for one at least
     HELD     as TOLD, but until the person lets go
 
 A correction counts at the very next step, never only at the policy's next decision. A second one while the first is
@@ -63,10 +63,10 @@ class Steering:
     ) -> Override:
         """A person's command, said while `step` is under way: in force from the step after it.
 
-        It is gone at `step + hold`; or, `held`, when `let_go` is called.
+        It is gone at `step + hold`, obeyed at one step at least; or, `held`, when `let_go` is called.
         """
         self._next = Override(command, step, step + 1, None, self.own, dict(source or {}))
-        self._next_until = None if held else step + self.hold
+        self._next_until = None if held else step + max(self.hold, 2)
         return self._next
 
     def let_go(self, step: int) -> None:

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from tests.trainers.robot_toys import small
 from tests.trainers.yay_tabletop import Plain
 from trainers.data.driven import Trace, demonstrated, drilled
+from trainers.envs.registry import world
+from trainers.nn.commands import MOTIONS
 from trainers.nn.robots import Robot, RobotConfig
-from trainers.nn.robots.lessons import FINGERS, TURN, low_lessons, low_loss
-from trainers.nn.robots.robot import MOTIONS
+from trainers.nn.robots.lessons import FINGERS, TURN, high_lessons, low_lessons, low_loss
 from trainers.nn.robots.seeing import Scenery, back, look
 
 SCENE = {
@@ -73,6 +74,19 @@ def test_steps_at_which_the_fingers_turn_count_ten_times():
     )
 
 
+def test_each_decision_is_learned_at_its_own_moment_in_whatever_order_they_come():
+    one, other = trace(["wait"] * 3), trace(["wait"] * 3)
+    other.observations += 0.25
+    lessons = high_lessons(
+        [(one, 0, "first", 1.0), (other, 1, "second", 2.0), (one, 2, "third", 3.0)], 0, 1, 3
+    )
+    rows = zip(lessons.commands, lessons.weight.tolist(), lessons.whole[:, 0].tolist(), strict=True)
+    assert sorted(rows) == [
+        ("first", 1.0, one.observations[0, 0]), ("second", 2.0, other.observations[1, 0]),
+        ("third", 3.0, one.observations[2, 0]),
+    ]  # fmt: skip
+
+
 def acted(low: torch.nn.Module, order: list[int]) -> torch.Tensor:
     """What a low level does by one command, with the things of the row in some order."""
     lessons = low_lessons([trace(["pick up the blue block"] * 4)], 2, 3)
@@ -96,7 +110,7 @@ def test_where_a_thing_stands_in_the_row_does_not_matter_and_to_a_plain_network_
 def test_numbers_are_normalised_and_none_is_divided_by_less_than_a_hundredth():
     robot = Robot(RobotConfig(width=16))
     lessons = low_lessons([trace(["wait"] * 50)], 4, 3)
-    robot.low.normalise(lessons.command, lessons.body, lessons.fixed, lessons.here, lessons.offsets)
+    robot.low.normalise(lessons.body, lessons.here, lessons.offsets)
     assert torch.allclose(robot.low.mean[:4], lessons.body.mean(0), atol=1e-6)
     assert robot.low.std[2:4].tolist() == pytest.approx([0.01, 0.01]), "the fingers never moved"
     assert torch.allclose(robot.low.std[4:], lessons.offsets[lessons.here].std(0), atol=1e-6)
@@ -136,5 +150,6 @@ def test_drills_hold_every_fine_motion_and_keep_the_fingers_as_they_are():
 
 
 def test_a_scene_without_named_things_is_refused():
-    with pytest.raises(ValueError, match="named things"):
-        Scenery.of([{"task": "balance"}])
+    for scene in ({"task": "balance"}, world("reach").scene()):
+        with pytest.raises(ValueError, match="named things"):
+            Scenery.of([scene])

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from tests.trainers.test_methods_exact import method
-from tests.trainers.toys import rows
+from tests.trainers.toys import entries, rows, snapshot
 from trainers.envs import registry
 from trainers.episodes import PERSON, POLICY, About, Episodes
-from trainers.nn import load_pilot
+from trainers.nn import load_pilot, save
 from trainers.nn.direct import DirectConfig, DirectPolicy
 from trainers.records import Drive, LanguageCorrection
 from trainers.run import Run, Spec
-from trainers.sampling.episodes import Setting, live
+from trainers.sampling.episodes import Lived, Setting, live
 
 SMALL = {"world": "track", "tasks": "track", "tests": 0, "hidden": 32, "batch_size": 64, "longest": 100}
 CLONED, GATHERED = {"rounds": 1, "episodes": 8, "steps": 1500}, {"rounds": 8, "episodes": 1, "steps": 188}
@@ -61,6 +61,46 @@ def test_it_finds_the_way_back_that_no_demonstration_shows_from_no_more_labels(s
 )
 def test_wrong_dagger_leaves_the_track(right, wrong, tmp_path):
     assert driven(method("control/dagger", right, wrong), tmp_path, **GATHERED)[0] < 0.9
+
+
+def test_a_policy_that_it_goes_on_from_keeps_its_own_scale(tmp_path):
+    given = DirectPolicy(DirectConfig(3, 1, hidden=32, world="track"), 0)
+    given.scale(torch.tensor([[0.0, 1.0, 5.0], [2.0, 1.5, 9.0]]))
+    inputs = {"robot_policy": str(save(given, tmp_path / "given"))}
+    run = Run(Spec("control/dagger", tmp_path / "run", inputs=inputs))
+    dagger = method("control/dagger")
+    dagger.train(dagger.Config(**{**SMALL, "rounds": 1, "episodes": 1, "steps": 2}), run)
+    run.finished()
+    after = load_pilot(tmp_path / "run" / "robot_policy")
+    assert torch.equal(after.middle, given.middle) and torch.equal(after.spread, given.spread)
+    assert not torch.equal(after.net[0].weight, given.net[0].weight)
+
+
+def test_what_was_driven_elsewhere_is_refused_with_how_much_was_seen_there(tmp_path):
+    store = Episodes(tmp_path)
+    drives = []
+    for size in (2, 4):
+        writer = store.begin(About("reach", "red", 0, size, 1, 0, 0.1))
+        writer.step(np.zeros(size), np.zeros(1), actor=PERSON)
+        drives.append(Drive(f"d{size}", "go", writer.end("time").name, 0, 1))
+    with pytest.raises(ValueError, match=f"2 in {drives[0].episode}; 4 in {drives[1].episode}"):
+        method("control/dagger").taken_over(store, drives)
+    where = snapshot(tmp_path / "snapshot", drives[:1])
+    run = Run(Spec("control/dagger", tmp_path / "run", snapshot=where, episodes=store.root))
+    dagger = method("control/dagger")
+    with pytest.raises(ValueError, match="2 in what was driven; 3 in track"):
+        dagger.train(dagger.Config(**SMALL), run)
+
+
+def test_the_report_tells_what_was_before_from_what_came_after(tmp_path, monkeypatch):
+    found = iter([[Lived(0, 9, float(one), one, {}, (), (0, 0), {}, ())] for one in (False, True)])
+    dagger = method("control/dagger")
+    monkeypatch.setattr(dagger, "tested", lambda *given: next(found))
+    run = Run(Spec("control/dagger", tmp_path))
+    dagger.train(dagger.Config(**{**SMALL, "rounds": 1, "episodes": 1, "steps": 1, "tests": 1}), run)
+    run.finished()
+    (told,) = [entry["report"] for entry in entries(tmp_path) if entry["type"] == "report"]
+    assert "0 of 1 before, 1 of 1 after (1 gained, 0 lost)" in told["text"]
 
 
 def kept(dagger: ModuleType) -> list[float]:

@@ -14,11 +14,13 @@ from tests.trainers import robot_toys
 from tests.trainers.test_methods_exact import method
 from tests.trainers.toys import entries, toy_spec
 from trainers import api
+from trainers.data.driven import kept_back
 from trainers.data.motions import Moments
 from trainers.envs.motions import embodiment
 from trainers.fit import Tally
 from trainers.nn import load_pilot
-from trainers.nn.motions import MotionPolicy, policy_for, weights_digest
+from trainers.nn.motions import MotionPolicy, policy_for
+from trainers.nn.storage import digest_of
 from trainers.records import LanguageCorrection
 from trainers.run import Run
 
@@ -122,6 +124,18 @@ def test_play_teaches_the_action_query_alone(tmp_path):
     assert asked_about(wrong, tmp_path / "wrong") == {True, False}
 
 
+def test_what_is_held_out_is_not_learned_from(tmp_path, monkeypatch):
+    base, parts = method("control/rt_h_base"), []
+    real = base.moments_shown
+    monkeypatch.setattr(
+        base, "moments_shown", lambda arm, shown, *more: parts.append(shown) or real(arm, shown, *more)
+    )
+    spec = toy_spec("control/rt_h_base", tmp_path, config={"held_out": 0.4, "steps": 1})
+    trained(base, spec)
+    taught, kept = ({one.name for one in shown} for shown in parts)
+    assert kept and taught and not kept & taught and all(kept_back(one, 0.4) for one in kept)
+
+
 # --- interventions ---------------------------------------------------------------------------------
 
 
@@ -151,10 +165,10 @@ def test_the_action_query_stays_bit_for_bit_what_it_was(tmp_path):
     spec = toy_spec("correction/rt_h", tmp_path)
     assert api.execute(spec) == 0
     before, after = load_pilot(spec.inputs["robot_policy"]), load_pilot(spec.home / "robot_policy")
-    assert weights_digest(after.action) == weights_digest(before.action)
-    assert weights_digest(after.motion) != weights_digest(before.motion)
+    assert digest_of(after.action) == digest_of(before.action)
+    assert digest_of(after.motion) != digest_of(before.motion)
     (made,) = [entry for entry in entries(spec.home) if entry["type"] == "artifact"]
-    assert made["meta"]["action_query"] == weights_digest(before.action)
+    assert made["meta"]["action_query"] == digest_of(before.action)
 
 
 def test_training_the_action_query_on_interventions_fails_the_run(tmp_path):
@@ -173,6 +187,14 @@ def test_training_the_action_query_on_interventions_fails_the_run(tmp_path):
     )
     with pytest.raises(RuntimeError, match="The action query has changed"):
         trained(wrong, toy_spec("correction/rt_h", tmp_path))
+
+
+def test_while_few_episodes_were_corrected_all_of_them_are_learned_from(tmp_path):
+    assert any(kept_back(robot_toys.name(seed), 0.45) for seed in robot_toys.TAUGHT)
+    spec = toy_spec("correction/rt_h", tmp_path, config={"held_out": 0.45, "steps": 1})
+    assert api.execute(spec) == 0
+    (told,) = [entry["report"] for entry in entries(spec.home) if entry["type"] == "report"]
+    assert "of 4 corrected episodes" in told["text"] and "never saw" not in told["text"]
 
 
 def test_what_names_no_motion_is_left_out_and_counted(tmp_path):

@@ -18,13 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainers.checkpoints import HasState
-from trainers.data import read_records
-from trainers.data.driven import Trace, decisions, demonstrated, drilled, driven
+from trainers.data.driven import Trace, decisions, demonstrated, drilled, driven, drives_and_rejections
 from trainers.fit import Tally, adamw, anneal, descend, parts
 from trainers.nn import digest, save
+from trainers.nn.commands import MOTIONS
 from trainers.nn.robots import Robot, RobotConfig
 from trainers.nn.robots.lessons import HighLessons, LowLessons, high_lessons, logits, low_lessons, low_loss
-from trainers.nn.robots.robot import MOTIONS
 from trainers.registry import Count, NonNegative, Positive, Share, Whole
 from trainers.reports import robots as report
 from trainers.run import Run
@@ -88,13 +87,13 @@ FRESH = 900_000
 
 def train(config: Config, run: Run) -> None:
     dials = {"things": config.things} if config.things != 3 else {}
-    drives = (
-        driven(run.episodes, read_records(run.snapshot, ("drive",)), config.shortest) if recorded(run) else []
-    )
     first = config.demonstration_seed
+    drives: list[Trace] = []
     shown: list[Trace] = []
     overruns: list[Trace] = []
     drills: list[Trace] = []
+    if run.spec.snapshot is not None:
+        drives = driven(run.episodes, drives_and_rejections(run.snapshot), config.shortest)
     if config.demonstrations:
         seeds = range(first, first + config.demonstrations)
         shown, overruns = demonstrated(config.world, config.task, seeds, dials, overruns=True)
@@ -117,13 +116,12 @@ def train(config: Config, run: Run) -> None:
     low = low_lessons([*shown, *overruns, *drills, *drives], config.chunk, things)
     high = high_lessons(decisions([*shown, *drives]), config.history, config.skip, things)
     with torch.no_grad():
-        robot.low.normalise(low.command, low.body, low.fixed, low.here, low.offsets)
+        robot.low.normalise(low.body, low.here, low.offsets)
     robot.bank = sorted(set(high.commands))
 
     total = fit(config, run, robot, low, high)
 
     path = save(robot.eval(), run.home / "robot_policy")
-    robot.eval()
     if config.tests:
         setting = Setting(config.world, config.task, dials)
         seeds = range(FRESH, FRESH + config.tests)
@@ -169,11 +167,6 @@ def fit(config: Config, run: Run, robot: Robot, low: LowLessons, high: HighLesso
         tau = robot.high.tau.item()
         run.log(step, {**taken, "high/loss": decided["loss"], "high/tau": tau, **tally.numbers()})
     return config.steps
-
-
-def recorded(run: Run) -> bool:
-    """Whether the run was given anything that people drove."""
-    return run.spec.snapshot is not None
 
 
 def most_things(traces: list[Trace]) -> int:

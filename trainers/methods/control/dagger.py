@@ -25,16 +25,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainers.checkpoints import HasState
-from trainers.data import read_records
-from trainers.data.driven import rejections
+from trainers.data.driven import drives_and_rejections, is_in, one_size, rejections, tasks_of
 from trainers.envs.motions import embodiment_of
-from trainers.envs.registry import WORLDS, world
+from trainers.envs.registry import world
 from trainers.envs.worlds import Talking
 from trainers.episodes import POLICY, Episodes
 from trainers.fit import adamw, anneal, descend, parts
 from trainers.maths.words import heard
 from trainers.nn import digest, load_pilot, save
-from trainers.nn.direct import TASK, DirectConfig, DirectPolicy
+from trainers.nn.direct import DirectConfig, DirectPolicy
+from trainers.nn.hand import TASK
 from trainers.records import Drive, Record, prompt_text
 from trainers.registry import Count, NonNegative, Positive, Share, Whole
 from trainers.reports import robots as report
@@ -85,14 +85,18 @@ FRESH = 900_000
 def train(config: Config, run: Run) -> None:
     gathered = Gathered()
     if run.spec.snapshot is not None:
-        gathered.add(*taken_over(run.episodes, read_records(run.snapshot, ("drive",))))
+        gathered.add(*taken_over(run.episodes, drives_and_rejections(run.snapshot)))
     driven = len(gathered)
     if not driven and not config.episodes:
         raise ValueError(
             "There is nothing to imitate: nobody drove, and episodes is 0. Ask for some, or drive."
         )
-    tasks = tasks_of(config)
-    policy = policy_for(config, run)
+    tasks = tasks_of(config.world, config.tasks)
+    if not tasks:
+        raise ValueError("There is nothing to do: tasks is empty. Name some of the world's.")
+    policy = policy_for(config, run, tasks[0])
+    if driven:
+        one_size({gathered.observations.shape[1]: "what was driven", policy.observation: config.world})
     before = tested(config, policy, tasks)
 
     fit(config, run, policy, tasks, gathered)
@@ -117,8 +121,8 @@ def fit(config: Config, run: Run, policy: DirectPolicy, tasks: Sequence[str], ga
             came, told = visited(config, policy, tasks, number, run.seed)
             gathered.add(*came)
             told["dagger/labels"] = len(gathered)
-        if step == 1:
-            policy.scale(gathered.observations)
+        if step == 1 and "robot_policy" not in run.inputs:
+            policy.scale(gathered.observations)  # what a given one has learned stands to its own scale
         rows = torch.randint(len(gathered), (config.batch_size,), generator=run.generator)
         lr = run.knobs["lr"] * anneal(within + 1, config.steps, config.warmup)
         taken = descend(optimiser, losses(policy, gathered, rows), lr, config.clip)
@@ -213,15 +217,16 @@ def taken_over(episodes: Episodes, records: Sequence[Record]) -> tuple[Tensor, T
     rejected = rejections(records)
     seen: list[NDArray[np.float32]] = []
     tasks, done, weights = [], [], []
+    sizes: dict[int, str] = {}
     for one in records:
         if not isinstance(one, Drive) or not one.weight:
             continue
         steps = episodes.open(one.episode).steps[one.start : one.stop]
         task = heard(prompt_text(one.prompt), TASK)
         for number, row in enumerate(steps, one.start):
-            bad = any(start <= number < stop for start, stop in rejected.get(one.episode, ()))
-            if row["actor"] != POLICY and not bad:
+            if row["actor"] != POLICY and not is_in(number, rejected.get(one.episode, ())):
                 seen.append(np.array(row["observation"]))
+                sizes[len(seen[-1])] = one.episode
                 done.append(np.array(row["action"]))
                 tasks.append(task)
                 weights.append(one.weight)
@@ -229,6 +234,7 @@ def taken_over(episodes: Episodes, records: Sequence[Record]) -> tuple[Tensor, T
         raise ValueError(
             "Nobody drove in any of these stretches: the robot itself acted, or all was rejected."
         )
+    one_size(sizes)
     return (
         torch.from_numpy(np.stack(seen)),
         torch.from_numpy(np.stack(tasks)),
@@ -237,16 +243,7 @@ def taken_over(episodes: Episodes, records: Sequence[Record]) -> tuple[Tensor, T
     )
 
 
-def tasks_of(config: Config) -> list[str]:
-    known, tasks = WORLDS[config.world].tasks, [one.strip() for one in config.tasks.split(",") if one.strip()]
-    if unknown := sorted(set(tasks) - set(known)) or not tasks:
-        raise ValueError(
-            f"{config.world} has no task {unknown}. It has {', '.join(known)}: name some of them in tasks."
-        )
-    return tasks
-
-
-def policy_for(config: Config, run: Run) -> DirectPolicy:
+def policy_for(config: Config, run: Run, task: str) -> DirectPolicy:
     """The one to go on from, or a new one."""
     if "robot_policy" in run.inputs:
         given = load_pilot(run.input("robot_policy"), run.device)
@@ -257,7 +254,7 @@ def policy_for(config: Config, run: Run) -> DirectPolicy:
             )
         return given
     place, arm = world(config.world), embodiment_of(config.world)
-    size = len(place.reset(0, tasks_of(config)[0]))
+    size = len(place.reset(0, task))
     hand, things = (arm.hand, arm.things) if arm else ((), -1)
     return DirectPolicy(
         DirectConfig(size, len(place.actions), hand, things, config.hidden, config.world), run.seed

@@ -21,15 +21,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainers.checkpoints import HasState
-from trainers.data import read_records
-from trainers.data.driven import kept_back
-from trainers.data.motions import Moments, Shown, moments_shown, shown_by_people, shown_by_rule
+from trainers.data.driven import drives_and_rejections, kept_back
+from trainers.data.motions import (
+    PLAY,
+    Moments,
+    Shown,
+    moments_shown,
+    shown_by_people,
+    shown_by_rule,
+    shown_in_tasks,
+)
 from trainers.envs.motions import Embodiment, embodiment_of
 from trainers.envs.registry import WORLDS
 from trainers.fit import Tally, adamw, anneal, descend, parts
 from trainers.nn import digest, save
-from trainers.nn.motions import TASK, MotionPolicy, policy_for
-from trainers.records import dumps
+from trainers.nn.hand import TASK
+from trainers.nn.motions import MotionPolicy, policy_for
+from trainers.records import Record, dumps
 from trainers.registry import Count, Minority, NonNegative, Positive, Share, Whole
 from trainers.reports import motions as report
 from trainers.run import Run
@@ -74,9 +82,10 @@ class Config:
 def train(config: Config, run: Run) -> None:
     arm = embodiment_of(config.world)
     assert arm is not None, f"{config.world} has no embodiment"
-    shown, drives = scripted(config, arm), []
+    shown = scripted(config, arm)
+    drives: list[Record] = []
     if run.spec.snapshot is not None:
-        drives = list(read_records(run.snapshot, ("drive",)))
+        drives = drives_and_rejections(run.snapshot)
         shown += shown_by_people(arm, run.episodes, drives)
     taught = [one for one in shown if not kept_back(one.name, config.held_out)] or shown
     kept = [one for one in shown if kept_back(one.name, config.held_out) and one.words]
@@ -110,21 +119,11 @@ def train(config: Config, run: Run) -> None:
 
 def scripted(config: Config, arm: Embodiment) -> list[Shown]:
     """What the world's own rule shows; the same for the same settings, on every machine."""
-    known, tasks = WORLDS[config.world].tasks, [one.strip() for one in config.tasks.split(",") if one.strip()]
-    if unknown := sorted(set(tasks) - set(known)):
-        raise ValueError(
-            f"{config.world} has no task '{unknown[0]}'. It has {', '.join(known)}: name some of them in tasks."
-        )
-    shown: list[Shown] = []
-    for number, task in enumerate(tasks):
-        first = config.demonstration_seed + number * 100_000
-        count = config.demonstrations // len(tasks) + (number < config.demonstrations % len(tasks))
-        shown += shown_by_rule(arm, config.world, task, range(first, first + count), config.tremor)
-    if "play" in known:
-        first = config.demonstration_seed + 5_000_000
-        shown += shown_by_rule(
-            arm, config.world, "play", range(first, first + config.play), config.tremor, 40
-        )
+    first = config.demonstration_seed
+    shown = shown_in_tasks(arm, config.world, config.tasks, config.demonstrations, first, config.tremor)
+    if PLAY in WORLDS[config.world].tasks:
+        seeds = range(first + 5_000_000, first + 5_000_000 + config.play)
+        shown += shown_by_rule(arm, config.world, PLAY, seeds, config.tremor, 40)
     return shown
 
 

@@ -28,11 +28,13 @@ from trainers.data.motions import (
     moments_shown,
     said_by_people,
     shown_by_people,
-    shown_by_rule,
+    shown_in_tasks,
 )
 from trainers.fit import Tally, adamw, anneal, descend, parts
 from trainers.nn import digest, load_pilot, save
-from trainers.nn.motions import TASK, MotionPolicy, weights_digest
+from trainers.nn.hand import TASK
+from trainers.nn.motions import MotionPolicy
+from trainers.nn.storage import digest_of
 from trainers.records import Record, parse
 from trainers.registry import Count, Minority, NonNegative, Positive, Share
 from trainers.reports import motions as report
@@ -71,9 +73,9 @@ ENOUGH = 10
 
 def train(config: Config, run: Run) -> None:
     policy = load_motion_policy(run)
-    frozen = weights_digest(policy.action)
+    frozen = digest_of(policy.action)
     records = read_records(run.snapshot, ("language_correction",))
-    said, left = said_by_people(policy.arm, run.episodes, records, config.window)
+    said, left = said_by_people(policy.arm, run.episodes, records, config.window, policy.observation)
     enough = len({one.episode for one in said}) >= ENOUGH
     held = {one.episode for one in said if enough and kept_back(one.episode, config.held_out)}
     taught, kept = ([one for one in said if (one.episode in held) == out] for out in (False, True))
@@ -86,7 +88,6 @@ def train(config: Config, run: Run) -> None:
         )
     new = moments_said(policy.arm, taught, TASK)
     old = moments_shown(policy.arm, base_data(run, policy, records), TASK, run.seed)
-    old = old.at(old.aims)
     tests = moments_said(policy.arm, kept, TASK) if kept else None
     before = right(policy, tests) if tests else 0
     policy.action.requires_grad_(False)
@@ -94,7 +95,7 @@ def train(config: Config, run: Run) -> None:
     fit(config, run, policy, old, new, tests)
 
     policy.action.requires_grad_(True)
-    if weights_digest(policy.action) != frozen:
+    if digest_of(policy.action) != frozen:
         raise RuntimeError(
             "The action query has changed, which this method never does: do not use what it made."
         )
@@ -145,12 +146,8 @@ def base_data(run: Run, policy: MotionPolicy, records: Sequence[Record]) -> list
     base, arm = policy.config.base, policy.arm
     drives = [parse(line, number) for number, line in enumerate(base.get("drives", ()), 1)]
     shown = shown_by_people(arm, run.episodes, [*drives, *records]) if drives else []
-    tasks = [one.strip() for one in str(base.get("tasks", "")).split(",") if one.strip()]
-    count = int(base.get("demonstrations", 0))
-    for number, task in enumerate(tasks):
-        first = int(base["seed"]) + number * 100_000
-        seeds = range(first, first + count // len(tasks) + (number < count % len(tasks)))
-        shown += shown_by_rule(arm, base["world"], task, seeds, base["tremor"])
+    if count := base.get("demonstrations", 0):
+        shown += shown_in_tasks(arm, base["world"], base["tasks"], count, base["seed"], base["tremor"])
     if not any(one.words for one in shown):
         raise ValueError(
             "There is nothing to mix in: the policy does not say what it was first trained on, and without it would "

@@ -96,7 +96,7 @@ def low_lessons(stretches: Sequence[Stretch], chunk: int, things: int) -> LowLes
         actions = np.zeros((count, chunk, size), np.float32)
         counts = np.zeros((count, chunk), np.float32)
         turns = np.zeros((count, chunk), np.float32)
-        closed = np.append(wide[:, 2] > 0.5, False)
+        closed = wide[:, 2] > 0.5
         for ahead in range(chunk):
             for step in steps:
                 at = step + ahead

@@ -62,7 +62,7 @@ class LowLevel(nn.Module):
         x = x.view(-1, self.chunk, self.actions)
         return torch.cat((x[..., :-1].tanh(), x[..., -1:]), -1)
 
-    def normalise(self, command: Tensor, body: Tensor, fixed: Tensor, here: Tensor, offsets: Tensor) -> None:
+    def normalise(self, body: Tensor, here: Tensor, offsets: Tensor) -> None:
         """Takes means and deviations from what it will learn from; no deviation counts as less than a hundredth."""
         every = offsets[here]
         self.mean.copy_(torch.cat((body.mean(0), every.mean(0))))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -16,24 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainers.nn.commands import command_of, vectors
-from trainers.nn.pilot import Choice
+from trainers.nn.commands import MOTIONS, command_of, vectors
+from trainers.nn.pilot import Choice, OneOfMany
 from trainers.nn.robots.high_level import HighLevel
 from trainers.nn.robots.low_level import LowLevel, grip
 from trainers.nn.robots.seeing import Scenery, Seen, back, look, padded
 from trainers.nn.storage import read_weights, write_weights
-
-MOTIONS: Mapping[str, str] = MappingProxyType(
-    {
-        "left": "move a bit to the left",
-        "right": "move a bit to the right",
-        "up": "move a bit up",
-        "down": "move a bit down",
-        "open": "open the gripper",
-        "close": "close the gripper",
-        "stay": "wait",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -57,10 +43,10 @@ class RobotConfig:
     width: int = 128
     seed: int = 0
     base: dict[str, Any] = field(default_factory=dict)
-    """What its first data were made from: {"demonstrations", "drills", "seed", "dials", "drives"}."""
+    """What its first data were made from: {"demonstrations", "seed", "dials", "drives": how many people drove}."""
 
 
-class Robot(nn.Module):
+class Robot(OneOfMany, nn.Module):
     """Keeps the protocol `Pilot` for one episode; `together` is the same for many."""
 
     kind = "yay_robot"
@@ -80,7 +66,6 @@ class Robot(nn.Module):
         self._bank: tuple[str, ...] = ()
         self._vectors = torch.zeros(0)
         self.bank = bank
-        self._alone: Together | None = None
 
     # --- the bank
 
@@ -98,27 +83,6 @@ class Robot(nn.Module):
     def vectors(self) -> Tensor:
         """[C, SIZE] of the bank."""
         return self._vectors
-
-    # --- one episode: the protocol Pilot
-
-    def begin(self, scene: Mapping[str, Any], seed: int = 0) -> None:
-        self._alone = Together(self, [scene])
-
-    def see(self, observation: NDArray[Any]) -> None:
-        self._lived.see([observation])
-
-    def choices(self, most: int = 5) -> list[Choice]:
-        return self._lived.choices(most)[0]
-
-    def act(self, command: str) -> NDArray[np.float32]:
-        action: NDArray[np.float32] = self._lived.act([command])[0]
-        return action
-
-    @property
-    def _lived(self) -> Together:
-        if self._alone is None:
-            raise RuntimeError("No episode has begun: call begin(scene) before the robot sees or acts.")
-        return self._alone
 
     def together(self, scenes: Sequence[Mapping[str, Any]]) -> Together:
         """Many episodes at once, each with a table of its own."""
@@ -147,7 +111,6 @@ class Together:
         self.names = [{thing["name"] for thing in scene["things"]} for scene in scenes]
         config = robot.config
         self._seen: deque[Seen] = deque(maxlen=config.history * config.skip + 1)
-        self._first = True
         self._body = np.zeros((len(scenes), 4), np.float32)
         self._fixed = torch.from_numpy(self.scenery.fixed)
         self._here = torch.from_numpy(self.scenery.here)
@@ -217,11 +180,3 @@ def can_be_done(command: str, names: set[str]) -> bool:
     """Whether a command says something, about something that is there: nobody guesses what else was meant."""
     said = command_of(command)
     return said is not None and (not said.thing or said.thing in names)
-
-
-def digest_of(module: nn.Module) -> str:
-    """sha256 over a module's weights, by their names: whether they are the very same."""
-    whole = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        whole.update(name.encode() + b"\0" + value.detach().cpu().contiguous().numpy().tobytes())
-    return whole.hexdigest()

@@ -49,9 +49,9 @@ class Scenery:
 
     @classmethod
     def of(cls, scenes: Sequence[Mapping[str, Any]], most: int = 0) -> Scenery:
-        """Raises ValueError for a scene without named things: this robot sees nothing else."""
+        """Raises ValueError for a scene without named things and a tray: this robot sees nothing else."""
         for scene in scenes:
-            if not scene.get("things"):
+            if not scene.get("things") or not scene.get("tray"):
                 raise ValueError(
                     f"Found a scene that holds {', '.join(scene) or 'nothing'}. This robot sees named things on a "
                     "table, such as those of table_talk: let it act in such a world."
