@@ -19,9 +19,14 @@ export class Clock {
     this.to = Math.min(this.duration, to);
   }
 
+  // Whoever scrubbed past the end of what is played sees the rest of it.
+  get #end() {
+    return this.now > this.to ? this.duration : this.to;
+  }
+
   play(on) {
     // Pressed at the end, it plays again from the beginning.
-    if (on && !this.playing && this.now >= this.to - this.step / 2) this.now = this.from;
+    if (on && !this.playing && this.now >= this.#end - this.step / 2) this.now = this.from;
     this.playing = on;
     this.resting = 0;
   }
@@ -36,8 +41,7 @@ export class Clock {
       this.now = this.from;
       return true;
     }
-    // Whoever scrubbed past the end of what is played sees the rest of it.
-    const end = this.now > this.to ? this.duration : this.to;
+    const end = this.#end;
     this.now = Math.min(end, this.now + seconds * this.speed);
     if (this.now < end) return true;
     if (this.loop) this.resting = REST;

@@ -2,7 +2,7 @@
 // works the bar below them. Whoever uses it is told of each new moment.
 
 import { Clock, place } from "./clip_clock.js";
-import { fetchClip } from "./clip_data.js";
+import { fetchClip, prefetch } from "./clip_data.js";
 import { onThemeChange } from "./theme.js";
 import { worldColours } from "./worlds/colours.js";
 import { fit } from "./worlds/worlds.js";
@@ -15,6 +15,7 @@ let colours = null;
 onThemeChange(() => {
   colours = null;
 });
+document.addEventListener("kibitz:taken", (event) => prefetch(event.detail));
 
 export class Player {
   /**
@@ -177,7 +178,6 @@ export class Player {
     if (play.ariaPressed === String(playing) && this.shownSpeed === speed && this.shownLoop === loop) return;
     [this.shownSpeed, this.shownLoop] = [speed, loop];
     play.ariaPressed = String(playing);
-    play.setAttribute("aria-label", "Play");
     play.querySelector("[data-sign]").textContent = playing ? "❚❚" : "▶";
     this.bar.querySelector("[data-speed]").textContent = `${speed === 0.5 ? "½" : speed}×`;
     this.bar.querySelector("[data-do=speed]").setAttribute("aria-label", `Speed: ${speed} times`);
@@ -220,32 +220,35 @@ export class Player {
   }
 }
 
-/** Dragging over a lane: `dragged(start, stop)` while it lasts and `done(start, stop)` at its end, in steps. */
-export function draggable(lane, { count, dragged, done, pressed = () => {} }) {
+/** Dragging over a lane, in steps: `pressed(step)` where it begins, `dragged(start, stop)` while it lasts and
+ *  `done(start, stop)` at its end. Who drags out and back again chooses the one step; who does not drag, none. */
+export function draggable(lane, { count, pressed, dragged, done }) {
   const stepAt = (event) => {
     const box = lane.getBoundingClientRect();
     const share = getComputedStyle(lane).direction === "rtl" ? (box.right - event.clientX) / box.width : (event.clientX - box.left) / box.width;
     return Math.min(count() - 1, Math.max(0, Math.floor(share * count())));
   };
   let from = null;
+  let moved = false;
+  const told = (tell, event) => {
+    if (from === null) return;
+    const here = stepAt(event);
+    moved ||= here !== from;
+    if (moved) tell(Math.min(from, here), Math.max(from, here) + 1);
+  };
   lane.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || event.target.closest("button")) return;
     from = stepAt(event);
+    moved = false;
     lane.setPointerCapture(event.pointerId);
     pressed(from);
   });
-  lane.addEventListener("pointermove", (event) => {
-    if (from === null) return;
-    const here = stepAt(event);
-    if (here !== from) dragged(Math.min(from, here), Math.max(from, here) + 1);
-  });
-  lane.addEventListener("pointerup", (event) => {
-    if (from === null) return;
-    const here = stepAt(event);
-    if (here !== from) done(Math.min(from, here), Math.max(from, here) + 1);
-    from = null;
-  });
-  lane.addEventListener("pointercancel", () => {
-    from = null;
-  });
+  lane.addEventListener("pointermove", (event) => told(dragged, event));
+  // A finger that the browser takes away has chosen what it had reached.
+  for (const end of ["pointerup", "pointercancel"]) {
+    lane.addEventListener(end, (event) => {
+      told(done, event);
+      from = null;
+    });
+  }
 }

@@ -4,16 +4,19 @@
 import { ofKeys, ofPad, ofPointer, still, together } from "./robot_hands.js";
 import { saySteps } from "./robot_track.js";
 
+const SOONEST = 10; // ms between two actions: a page may send 120 a second
+
 export class Drive {
   on = false;
+  seconds = 0.1; // of a step
   range = null; // [start, stop] of what is recorded; stop is null while it is
   #timer = null;
   #pointer = null;
   #rested = true; // that nothing is pressed has been said
 
   /** `act(action)` sends one; `world` is the <robot-world>; `held` the keys (Held); `timeline` shows the range. */
-  constructor(root, { act, world, held, timeline, keep }) {
-    Object.assign(this, { act, world, held, timeline, keep });
+  constructor(root, { act, world, held, timeline }) {
+    Object.assign(this, { act, world, held, timeline });
     this.show = (name) => root.querySelector(`[data-show="${name}"]`);
     this.trims = [...root.querySelectorAll("[data-trim]")];
     this.recordButton = root.querySelector("[data-do=record]");
@@ -23,20 +26,31 @@ export class Drive {
     for (const name of ["gamepadconnected", "gamepaddisconnected"]) window.addEventListener(name, () => this.#sayPad());
   }
 
-  start(seconds) {
+  /** The person has the wheel, of a robot whose steps take `seconds` and that lives `speed` times as fast. */
+  start({ seconds, speed }) {
     this.on = true;
     this.seconds = seconds;
-    this.#rested = false; // the wheel is taken at once, by standing still
+    this.take();
     clearInterval(this.#timer);
-    this.#timer = setInterval(() => this.#tick(), seconds * 1000);
+    this.#timer = setInterval(() => this.#tick(), Math.max(SOONEST, (seconds / speed) * 1000));
     this.#sayPad();
-    this.world.focus({ preventScroll: true });
   }
 
   stop() {
     this.on = false;
+    this.#pointer = null;
     clearInterval(this.#timer);
-    this.#rest();
+  }
+
+  /** The wheel is taken at once, by standing still. */
+  take() {
+    this.#rested = false;
+  }
+
+  /** The wheel is let go of: nothing is said until the hands move again. */
+  yield() {
+    this.#pointer = null;
+    this.#rested = true;
   }
 
   // --- what is recorded
@@ -92,16 +106,10 @@ export class Drive {
   // --- what hands do
 
   #tick() {
-    const pad = [...(navigator.getGamepads?.() ?? [])].find(Boolean);
     const gripper = this.world.painter?.tip && this.world.state ? this.world.painter.tip(this.world.state) : [0, 0];
-    const action = together(ofKeys(this.held.motions), ofPad(pad), ofPointer(this.#pointer, gripper));
-    if (!still(action)) {
-      this.#rested = !this.act(action);
-    } else this.#rest();
-  }
-
-  #rest() {
-    if (!this.#rested) this.#rested = this.act([0, 0, 0]);
+    const action = together(ofKeys(this.held.motions), ofPad(firstPad()), ofPointer(this.#pointer, gripper));
+    if (!still(action)) this.#rested = !this.act(action);
+    else if (!this.#rested) this.#rested = this.act(action);
   }
 
   #wirePointer() {
@@ -123,7 +131,12 @@ export class Drive {
   }
 
   #sayPad() {
-    const pad = [...(navigator.getGamepads?.() ?? [])].find(Boolean);
+    const pad = firstPad();
     this.show("pad").textContent = pad ? `Gamepad: ${pad.id}` : "";
   }
+}
+
+/** The first gamepad that is connected, or null. A browser shows one once a button of it was pressed. */
+function firstPad() {
+  return [...(navigator.getGamepads?.() ?? [])].find((pad) => pad?.connected) ?? null;
 }

@@ -1,16 +1,20 @@
 // <robot-page>: a robot at work, told what to do by whoever steers it. The socket says what happens; everything a
 // person does is on the page at once, marked as sent, and then as the server tells what came of it.
 
+import { Before } from "./robot_before.js";
+import { Choices } from "./robot_choices.js";
 import { Drive } from "./robot_drive.js";
-import { Held, meaning } from "./robot_keys.js";
+import { Ended } from "./robot_ended.js";
+import { meaning } from "./robot_keys.js";
 import { Log } from "./robot_log.js";
+import { Motions } from "./robot_motions.js";
+import { Pace } from "./robot_pace.js";
 import { People } from "./robot_people.js";
 import { Say } from "./robot_say.js";
 import { RobotSocket } from "./robot_socket.js";
+import { Still } from "./robot_still.js";
 import { Teach } from "./robot_teach.js";
 import "./robot_timeline.js";
-import { Rate, Times } from "./robot_track.js";
-import { Before } from "./robot_before.js";
 import "./robot_world.js";
 
 const TONES = { running: "accent", paused: "warn", waiting: "", starting: "", lost: "bad", ended: "" };
@@ -32,12 +36,7 @@ export class RobotPage extends HTMLElement {
     this.you = { name: "", steers: false, may: false };
     this.gear = this.facts.mode;
     this.step = 0;
-    this.motions = {};
-    this.pressed = new Map(); // motion -> the ref under which it was said
-    this.sentAt = new Map(); // ref -> when, until it is obeyed
-    this.delays = new Times();
-    this.rate = new Rate();
-    this.held = new Held();
+    this.seconds = 0.1; // of a step
     this.world = this.querySelector("robot-world[data-world=now]");
     this.timeline = this.querySelector("robot-timeline");
     this.#build();
@@ -45,11 +44,12 @@ export class RobotPage extends HTMLElement {
     this.#wireKeys();
     this.#wireButtons();
     this.clock = setInterval(() => this.#tick(), 500);
-    this.#wearGear();
+    this.#dress();
   }
 
   disconnectedCallback() {
     clearInterval(this.clock);
+    this.drive.stop();
     this.socket.stop();
   }
 
@@ -63,18 +63,32 @@ export class RobotPage extends HTMLElement {
 
   #build() {
     const csrf = document.cookie.match(/csrftoken=([^;]+)/)?.[1] ?? this.querySelector("[name=csrfmiddlewaretoken]")?.value ?? "";
+    this.still = new Still(this, {
+      may: () => this.you.steers && this.status === "running",
+      pause: () => this.socket.send("pause"),
+      resume: () => this.you.steers && this.socket.send("resume"),
+    });
     this.say = new Say(this, {
+      typed: (text) => this.still.typed(text),
       ask: ({ ref, text }) => this.socket.tell("understand", { ref, text }),
       say: (said) => this.#say(said),
     });
     this.log = new Log(this, { changed: (entry, before) => this.#told(entry, before) });
-    this.people = new People(this, { give: (to) => this.socket.send("give", { to }) });
+    this.people = new People(this, { give: (to) => this.#give(to) });
+    this.motions = new Motions(this, {
+      may: () => this.you.steers && !this.drives,
+      send: (fields, how) => this.#hold(fields, how),
+      sent: (ref, said) => this.#sent(ref, said),
+    });
     this.drive = new Drive(this, {
       act: (action) => this.socket.tell("drive", { action }),
       world: this.world,
-      held: this.held,
+      held: this.motions.held,
       timeline: this.timeline,
     });
+    this.choices = new Choices(this);
+    this.ended = new Ended(this);
+    this.pace = new Pace(this.show("sent"));
     this.teach = new Teach(this, { facts: this.facts, csrf, problem: (words) => this.#problem(words) });
     this.before = new Before(this);
   }
@@ -89,11 +103,10 @@ export class RobotPage extends HTMLElement {
       scene: (news) => this.#begin(news),
       state: (news) => this.#state(news),
       correction: (news) => this.#correction(news),
-      understood: (news) => this.say.hear(news),
+      understood: (news) => this.#understood(news),
       status: (news) => this.#status(news),
       people: (news) => this.#people(news),
-      steerer: (news) => this.#people(news),
-      marked: ({ success, by }) => this.#marked(success, by),
+      marked: (news) => this.#marked(news),
       recording: (news) => this.#recording(news),
       kept: (news) => this.#kept(news),
       episode_end: (news) => this.#ended(news),
@@ -114,7 +127,7 @@ export class RobotPage extends HTMLElement {
   #hello(news) {
     this.session = news.session;
     this.you = news.you;
-    this.motions = news.motions ?? {};
+    this.motions.commands = news.motions ?? {};
     this.say.bank = news.bank ?? [];
     this.show("policy").textContent = news.session.policy.name;
     if (news.scene) this.#begin({ ...news, ...news.session, scene: news.scene, state: news.state });
@@ -125,12 +138,12 @@ export class RobotPage extends HTMLElement {
     this.#people({ steerer: news.steerer, asking: news.asking ?? [] });
     this.#status(news.session);
     this.say.again();
-    for (const motion of this.held.motions) if (!this.drives) this.#press(motion);
+    this.motions.again();
   }
 
-  #begin({ episode, number, seed, scene, state, picture = null, bank = null, motions = this.motions, step = 0 }) {
+  #begin({ episode, number, seed, scene, state, picture = null, bank = null, motions = this.motions.commands, step = 0 }) {
     if (bank) this.say.bank = bank;
-    this.motions = motions;
+    this.motions.commands = motions;
     const again = this.episode === episode && this.scene;
     this.episode = episode;
     this.number = number;
@@ -146,17 +159,16 @@ export class RobotPage extends HTMLElement {
     this.timeline.begin(this.seconds);
     this.log.clear();
     this.drive.forget();
-    this.sentAt.clear();
-    this.show("ended").hidden = true;
-    this.show("kept").textContent = "";
+    this.drive.take();
+    this.pace.over();
+    this.ended.forget();
     this.show("score").hidden = true;
-    for (const name of ["mark-yes", "mark-no"]) this.querySelector(`[data-do=${name}]`).setAttribute("aria-pressed", false);
   }
 
   // What a state tells of is the step before it: `step` counts those that are lived. A paused robot repeats its last.
   #state({ step, number, state, picture, score, command, by, choices }) {
     if (number !== undefined && number !== this.number) return; // of an episode whose scene is still on its way
-    if (step > this.step) this.rate.add(performance.now());
+    if (step > this.step) this.pace.stepped();
     this.step = step;
     this.world.step(state, by);
     if (picture) this.world.show(picture);
@@ -164,7 +176,7 @@ export class RobotPage extends HTMLElement {
     if (step > 0) this.timeline.step(step - 1, command, by);
     this.show("command").textContent = command ?? "";
     this.show("command").dataset.by = by;
-    if (choices) this.#think(choices);
+    if (choices) this.choices.tell(choices, { steers: this.you.steers, drives: this.drives });
     if (score !== null && score !== undefined) this.#score(score);
   }
 
@@ -174,40 +186,19 @@ export class RobotPage extends HTMLElement {
     this.show("score").hidden = false;
   }
 
-  #think(choices) {
-    const list = this.show("choices");
-    this.show("choices-none").hidden = choices.length > 0;
-    this.show("choices-none").textContent = this.drives ? "Nothing: you drive." : "Nothing yet. Its likeliest commands stand here, with their probabilities.";
-    this.show("choices-how").hidden = !(choices.length && this.you.steers);
-    while (list.children.length > choices.length) list.lastElementChild.remove();
-    choices.forEach(([command, probability], i) => {
-      const line = list.children[i] ?? list.appendChild(this.#choiceLine(i));
-      const button = line.firstElementChild;
-      const percent = Math.round(probability * 100);
-      button.value = command;
-      button.disabled = !this.you.steers;
-      button.querySelector(".words").textContent = command;
-      button.querySelector(".number").textContent = `${percent} %`;
-      button.querySelector("i").style.width = `${percent}%`;
-    });
-  }
-
-  #choiceLine(i) {
-    const line = document.createElement("li");
-    line.innerHTML = `<button type="button" class="choice-chip" data-choice="${i + 1}"><kbd>${i + 1}</kbd><span class="words"></span><span class="number"></span><i aria-hidden="true"></i></button>`;
-    return line;
-  }
-
   #correction(news) {
     const { ref, id, text, command, start, stop } = news;
     this.log.tell(news);
     this.timeline.correct(ref ?? id, { start, stop, words: text && text !== command ? `“${text}”: ${command}` : command });
-    const sent = this.sentAt.get(ref);
-    if (sent !== undefined && news.status !== "waiting") {
-      if (news.status === "in_force") this.delays.add(performance.now() - sent);
-      this.sentAt.delete(ref);
-      this.#tick();
-    }
+    if (news.status === "waiting") return;
+    this.pace.settled(ref, news.status === "in_force");
+    this.#tick();
+  }
+
+  // The answer to a question of the box; or to something that was said, which was not clear and is not stored.
+  #understood(news) {
+    if (this.log.get(news.ref)) this.#refuse(news.ask || "That is not clear now. Say it in other words.", news.ref);
+    else this.say.hear(news);
   }
 
   // What is worth hearing, once: a correction that comes into force, or is lost.
@@ -228,12 +219,12 @@ export class RobotPage extends HTMLElement {
     this.show("why").textContent = status === "running" || status === "lost" ? "" : (why ?? "");
     this.#notice("lost", status === "lost" ? `${why ?? ""} Nothing that was said is lost.` : "");
     if (status !== "starting") this.show("no-worker").hidden = true;
-    if (status !== "running") this.rate.forget();
+    if (status !== "running") this.pace.rested();
     const pause = this.querySelector("[data-do=pause]");
     pause.setAttribute("aria-pressed", status === "paused");
     pause.firstChild.textContent = status === "paused" ? "Go on " : "Pause ";
     pause.disabled = !["running", "paused"].includes(status);
-    this.show("ended").hidden = this.show("ended").hidden || status === "running";
+    if (status === "running") this.show("ended").hidden = true;
     document.title = `${status === "running" ? "▶ " : ""}${this.scene?.words ?? "Robot"} · ${status} · Kibitz`;
     if (status !== before) this.#speak(`${WORDS[status] ?? status}. ${why ?? ""}`);
     this.#dress();
@@ -245,7 +236,10 @@ export class RobotPage extends HTMLElement {
     const { steerer } = this.company;
     const mine = steerer === this.you.name;
     if (mine !== this.you.steers) this.#speak(mine ? "You steer." : `${steerer ?? "Nobody"} steers now.`);
-    if (!mine) this.#letGo();
+    if (!mine) {
+      this.motions.lose();
+      this.still.yield();
+    }
     this.you.steers = mine && this.you.may;
     this.people.tell({ ...this.company, me: this.you.name, may: this.you.may });
     this.#dress();
@@ -254,52 +248,33 @@ export class RobotPage extends HTMLElement {
 
   // What is there only for who steers, and what fits what one does.
   #dress() {
+    for (const button of this.querySelectorAll("[data-gear]")) button.setAttribute("aria-pressed", button.dataset.gear === this.gear);
     const open = this.status !== "ended";
     for (const part of this.querySelectorAll("[data-may]")) {
       const fits = !part.dataset.when || part.dataset.when === this.gear;
-      const motions = part.dataset.show !== "motions" || (Object.keys(this.motions).length > 0 && this.gear === "steer");
-      part.hidden = !(this.you.steers && open && fits && motions);
+      part.hidden = !(this.you.steers && open && fits);
     }
-    for (const button of this.querySelectorAll("[data-motion]")) button.hidden = !(button.dataset.motion in this.motions);
+    if (!this.motions.dress()) this.show("motions").hidden = true;
     for (const button of this.querySelectorAll(".robot-actions [data-do=begin], .robot-actions [data-do=end]")) {
       button.hidden = !(this.you.steers && open);
     }
-    for (const chip of this.querySelectorAll("[data-choice]")) chip.disabled = !this.you.steers;
-    this.show("choices-how").hidden = !(this.you.steers && this.show("choices").childElementCount);
+    this.choices.dress(this.you.steers);
     this.querySelector("[data-do=hand_back]").disabled = !open;
     if (!open) this.show("people").textContent = "";
+    if (!(this.drives && open)) this.drive.stop();
+    else if (!this.drive.on) this.drive.start(this.session);
   }
 
-  #ended({ score, success, why, stages = null, marked = null, again = false }) {
+  #ended(news) {
     this.drive.close(this.step);
-    this.sentAt.clear();
-    const done = score === null || score === undefined ? "" : ` ${Math.round(score * 100)} % of the task was done.`;
-    const words = `The episode is over${why ? `: ${why.replace(/\.$/, "")}` : ""}.${done}`;
-    this.show("ended-words").textContent = words;
-    this.show("ended").hidden = false;
-    this.show("ended").className = `robot-ended ${success ? "good" : ""}`;
-    if (marked !== null) this.#marked(marked);
-    this.#stages(stages);
-    if (!again) this.#speak(words);
+    this.pace.over();
+    const words = this.ended.tell(news);
+    if (!news.again) this.#speak(words);
   }
 
-  #marked(success, by = "") {
-    this.querySelector("[data-do=mark-yes]").setAttribute("aria-pressed", success === true);
-    this.querySelector("[data-do=mark-no]").setAttribute("aria-pressed", success === false);
-    if (by && by !== this.you.name) this.#speak(`${by} marked the episode as ${success ? "a success" : "no success"}.`);
-  }
-
-  // One box for each stage of the task, as the world sees it until a person says otherwise.
-  #stages(seen) {
-    const place = this.show("stages");
-    const stages = Object.entries(seen ?? {});
-    place.hidden = !stages.length;
-    place.replaceChildren(place.querySelector("legend"), ...stages.map(([name, done]) => {
-      const label = document.createElement("label");
-      label.className = "choice";
-      label.append(Object.assign(document.createElement("input"), { type: "checkbox", name, checked: done }), name);
-      return label;
-    }));
+  #marked({ success, by }) {
+    this.ended.mark(success);
+    if (by !== this.you.name) this.#speak(`${by} marked the episode as ${success ? "a success" : "no success"}.`);
   }
 
   #recording({ start, stop, discarded, by }) {
@@ -311,20 +286,20 @@ export class RobotPage extends HTMLElement {
 
   #kept({ labels, problem }) {
     if (problem) this.#problem(`Not all of the episode could be stored as labels: ${problem}`);
-    else if (labels) this.show("kept").textContent = `${labels} ${labels === 1 ? "label is" : "labels are"} stored.`;
+    else if (labels) this.ended.keep(`${labels} ${labels === 1 ? "label is" : "labels are"} stored.`);
   }
 
   #refuse(text, ref) {
     if (ref && this.log.get(ref)) this.log.tell({ ref, status: "refused", why: text });
     else this.#problem(text);
-    this.sentAt.delete(ref);
+    this.pace.settled(ref);
   }
 
   #dropped({ type, ref, key }) {
     if (type !== "motion") return;
-    this.pressed.delete(key);
-    this.sentAt.delete(ref);
-    this.log.tell({ ref, status: "unsent", command: this.motions[key] ?? key, text: "" });
+    this.motions.drop(key);
+    this.pace.settled(ref);
+    this.log.tell({ ref, status: "unsent", command: this.motions.commands[key] ?? key, text: "" });
   }
 
   // --- what the person does --------------------------------------------------------------------
@@ -335,42 +310,24 @@ export class RobotPage extends HTMLElement {
   }
 
   #sent(ref, { text, command }) {
-    this.sentAt.set(ref, performance.now());
+    this.pace.sent(ref);
     this.log.tell({ ref, text, command, by: this.you.name, status: "sending" });
   }
 
-  #press(motion) {
-    this.querySelector(`[data-motion="${motion}"]`)?.classList.add("held");
-    if (this.drives || !this.you.steers || this.pressed.has(motion)) return;
-    const command = this.motions[motion];
-    if (!command) return;
-    const ref = this.socket.send("motion", { key: motion, down: true }, { momentary: true });
-    if (this.socket.link !== "open") return;
-    this.pressed.set(motion, ref);
-    this.#sent(ref, { text: motion, command });
-  }
-
-  #release(motion) {
-    this.querySelector(`[data-motion="${motion}"]`)?.classList.remove("held");
-    const ref = this.pressed.get(motion);
-    if (!ref) return;
-    this.pressed.delete(motion);
-    this.socket.send("motion", { key: motion, down: false });
-  }
-
-  #letGo() {
-    for (const motion of this.held.letGo()) this.#release(motion);
+  // What is of the moment is dropped where there is no connection, and then it was never held.
+  #hold(fields, how) {
+    const ref = this.socket.send("motion", fields, how);
+    return how?.momentary && this.socket.link !== "open" ? null : ref;
   }
 
   #do(what) {
     const steer = this.you.steers;
     const doing = {
-      motion: () => {},
-      choice: () => this.querySelector(`[data-choice="${what.number}"]`)?.click(),
+      choice: () => this.choices.press(what.number),
       clear: () => this.say.clear(),
       leave: () => this.#home(),
-      hand_back: () => steer && (this.#letGo(), this.socket.send("hand_back")),
-      pause: () => steer && ["running", "paused"].includes(this.status) && this.socket.send(this.status === "paused" ? "resume" : "pause"),
+      hand_back: () => steer && this.#handBack(),
+      pause: () => steer && ["running", "paused"].includes(this.status) && this.#pause(),
       mark: () => steer && this.#mark(what.success),
       begin: () => steer && this.socket.send("begin"),
       record: () => this.drives && this.socket.send("record"),
@@ -381,15 +338,32 @@ export class RobotPage extends HTMLElement {
       end: () => steer && this.socket.send("end"),
       teach: () => this.teach.start(),
       dismiss: () => { this.show("problem").hidden = true; },
-      talk: () => {},
     }[what.do];
     doing?.();
   }
 
+  #pause() {
+    this.still.yield();
+    this.socket.send(this.status === "paused" ? "resume" : "pause");
+  }
+
   #mark(success) {
-    const stages = Object.fromEntries([...this.show("stages").querySelectorAll("input")].map(({ name, checked }) => [name, checked]));
-    this.socket.send("mark", { success, stages });
-    this.#marked(success);
+    this.socket.send("mark", { success, stages: this.ended.stages });
+    this.ended.mark(success);
+  }
+
+  // Nobody else holds what is held here.
+  #give(to) {
+    this.motions.letGo();
+    this.still.over();
+    this.socket.send("give", { to });
+  }
+
+  // The hands are still before it decides again: what they did a moment ago must not take it back.
+  #handBack() {
+    this.motions.letGo();
+    this.drive.yield();
+    this.socket.send("hand_back");
   }
 
   // What was recorded is kept unless it is discarded: what remains is where it begins and ends, and how it went.
@@ -412,7 +386,7 @@ export class RobotPage extends HTMLElement {
       if (target === this.say.box) return "box";
       if (target.closest?.("button, a, summary")) return "control";
       if (target.closest?.(FIELD)) return "field";
-      return target === this.world || (this.drives && !target.closest?.(FIELD)) ? "picture" : "page";
+      return target === this.world || this.drives ? "picture" : "page";
     };
     document.addEventListener("keydown", (event) => {
       if (event.defaultPrevented || event.isComposing) return;
@@ -420,16 +394,13 @@ export class RobotPage extends HTMLElement {
       const what = meaning(event, { place, empty: this.say.empty });
       if (!what) return this.#toBox(event, place);
       event.preventDefault();
-      if (what.do === "motion") {
-        if (this.held.press(event.code, what.key)) this.#press(what.key);
-      } else if (!event.repeat) this.#do(what);
+      if (event.repeat) return;
+      if (what.do === "motion") this.motions.press(event.code, what.key);
+      else this.#do(what);
     });
-    document.addEventListener("keyup", (event) => {
-      const motion = this.held.release(event.code);
-      if (motion) this.#release(motion);
-    });
-    window.addEventListener("blur", () => this.#letGo());
-    document.addEventListener("visibilitychange", () => document.hidden && this.#letGo());
+    document.addEventListener("keyup", (event) => this.motions.release(event.code));
+    window.addEventListener("blur", () => this.motions.letGo());
+    document.addEventListener("visibilitychange", () => document.hidden && this.motions.letGo());
   }
 
   // Whatever is typed on the bare page is meant for the box.
@@ -450,36 +421,14 @@ export class RobotPage extends HTMLElement {
       else this.#do({ do: name });
       if (fine() && name !== "talk" && !gear) this.#home();
     });
-    for (const button of this.querySelectorAll("[data-motion]")) {
-      const { motion } = button.dataset;
-      button.addEventListener("pointerdown", (event) => {
-        event.preventDefault(); // the box keeps the keyboard
-        button.setPointerCapture(event.pointerId);
-        if (this.held.press(`button ${motion}`, motion)) this.#press(motion);
-      });
-      const up = () => this.held.release(`button ${motion}`) && this.#release(motion);
-      for (const end of ["pointerup", "pointercancel", "lostpointercapture", "blur"]) button.addEventListener(end, up);
-      button.addEventListener("keydown", (event) => {
-        if (!["Space", "Enter"].includes(event.code)) return;
-        event.preventDefault();
-        if (this.held.press(event.code, motion)) this.#press(motion);
-      });
-    }
   }
 
   #shift(gear) {
-    if (this.gear === "drive" && gear !== "drive" && this.you.steers) this.socket.send("hand_back");
+    if (this.drives && gear !== "drive") this.#handBack();
+    this.motions.letGo();
     this.gear = gear;
-    this.#letGo();
-    this.#wearGear();
     this.#dress();
     this.#home();
-  }
-
-  #wearGear() {
-    for (const button of this.querySelectorAll("[data-gear]")) button.setAttribute("aria-pressed", button.dataset.gear === this.gear);
-    if (this.gear === "drive") this.drive.start(this.session?.seconds ?? 0.1);
-    else this.drive.stop();
   }
 
   #home() {
@@ -492,20 +441,7 @@ export class RobotPage extends HTMLElement {
 
   #tick() {
     const { link, waiting } = this.socket;
-    const now = performance.now();
-    const parts = [];
-    if (link !== "open") parts.push(link === "connecting" ? "connecting …" : "not connected");
-    else if (this.status === "running") {
-      const rate = this.rate.at(now);
-      parts.push(rate ? `running ${Math.round(rate)}/s` : "running");
-    } else parts.push(WORDS[this.status] ?? this.status);
-    if (this.delays.last !== null) parts.push(`key to action ${Math.round(this.delays.last)} ms`);
-    parts.push(waiting ? `${waiting} waiting to be sent` : "all sent");
-    const line = this.show("sent");
-    const words = parts.join(" · ");
-    if (line.textContent !== words) line.textContent = words;
-    line.dataset.mood = link !== "open" ? "cut" : waiting ? "behind" : "live";
-    line.title = this.delays.median === null ? "" : `Key to action, the middle of the last: ${Math.round(this.delays.median)} ms`;
+    this.pace.write({ link, waiting, running: this.status === "running" });
     const cut = link !== "open" && this.session !== null;
     this.#notice("offline", cut ? `This page has lost its connection. ${this.you.steers ? "The robot is paused until you are back. " : ""}${waiting ? `${waiting} ${waiting === 1 ? "message waits" : "messages wait"} to be sent; ${waiting === 1 ? "it is" : "they are"} safe in this browser. ` : ""}Trying again.` : "");
   }

@@ -1,20 +1,28 @@
 // The box, and what it was understood as: the chip that Enter sends, or the question back with what may have been meant.
 
+import { listener } from "./robot_ear.js";
 import { Phrase } from "./robot_phrase.js";
 
 const PAUSE = 90; // ms without a key before the server is asked
+const DEAF = {
+  "no-speech": "Nothing was heard. Hold the button for as long as you speak.",
+  "audio-capture": "No microphone was found. Type it instead.",
+  "not-allowed": "The browser may not use the microphone here. Allow it in its settings of this site, or type it.",
+  network: "The browser’s speech recognition cannot be reached. Type it instead.",
+};
 
 export class Say {
   #timer = null;
   #bank = [];
 
-  /** `ask({ref, text})` asks the server; `say({text, command})` tells the robot. */
-  constructor(root, { ask, say }) {
+  /** `typed(text)` hears of every change of the box; `ask({ref, text})` asks the server; `say({text, command})` tells
+   *  the robot. */
+  constructor(root, { typed, ask, say }) {
     this.box = root.querySelector("#say");
     this.form = root.querySelector(".robot-box");
     this.meant = root.querySelector("#meant");
     this.show = (name) => root.querySelector(`[data-show="${name}"]`);
-    Object.assign(this, { ask, say });
+    Object.assign(this, { typed, ask, say });
     this.phrase = new Phrase(() => crypto.randomUUID());
     this.box.addEventListener("input", () => this.#typed());
     this.form.addEventListener("submit", (event) => {
@@ -76,6 +84,7 @@ export class Say {
   }
 
   #typed() {
+    this.typed(this.box.value);
     this.pending = this.phrase.type(this.box.value);
     clearTimeout(this.#timer);
     this.#timer = this.pending ? setTimeout(() => this.#question(), PAUSE) : null;
@@ -94,6 +103,7 @@ export class Say {
     clearTimeout(this.#timer);
     this.#timer = null;
     this.say(said);
+    this.typed("");
   }
 
   #dress() {
@@ -132,34 +142,28 @@ export class Say {
     );
   }
 
+  #complain(words) {
+    this.show("understood-none").hidden = true;
+    this.show("unclear").hidden = false;
+    this.show("unclear").textContent = words;
+  }
+
   // Push to talk, where the browser can listen. What it heard stands in the box like anything typed.
   #wireTalk(button) {
-    const Recognition = window.SpeechRecognition ?? window.webkitSpeechRecognition;
-    if (!Recognition) return;
-    button.hidden = false;
-    let ear = null;
-    const listen = () => {
-      if (ear) return;
-      ear = Object.assign(new Recognition(), { lang: "en-US", interimResults: true });
-      ear.onresult = ({ results }) => this.write([...results].map(([best]) => best.transcript).join(" ").trim());
-      ear.onerror = ({ error }) => {
-        this.show("unclear").hidden = false;
-        this.show("unclear").textContent = `The browser could not listen (${error}). Type it instead.`;
-      };
-      ear.onend = () => {
-        ear = null;
+    const ear = listener({
+      heard: (text) => this.write(text),
+      failed: (error) => this.#complain(DEAF[error] ?? `The browser could not listen (${error}). Type it instead.`),
+      began: () => button.classList.add("listening"),
+      ended: () => {
         button.classList.remove("listening");
         this.focus();
-      };
-      button.classList.add("listening");
-      ear.start();
-    };
-    const stop = () => ear?.stop();
-    button.addEventListener("pointerdown", listen);
-    for (const end of ["pointerup", "pointerleave", "pointercancel", "blur"]) button.addEventListener(end, stop);
-    button.addEventListener("keydown", ({ code, repeat }) => {
-      if (code === "Space" && !repeat) listen();
+      },
     });
-    button.addEventListener("keyup", ({ code }) => code === "Space" && stop());
+    if (!ear) return;
+    button.hidden = false;
+    button.addEventListener("pointerdown", () => ear.hold());
+    for (const end of ["pointerup", "pointerleave", "pointercancel", "blur"]) button.addEventListener(end, () => ear.release());
+    button.addEventListener("keydown", ({ code, repeat }) => code === "Space" && !repeat && ear.hold());
+    button.addEventListener("keyup", ({ code }) => code === "Space" && ear.release());
   }
 }

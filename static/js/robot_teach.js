@@ -80,7 +80,7 @@ export class Teach {
     });
     this.stream.addEventListener("points", () => shown());
     this.show("charts").replaceChildren();
-    Promise.all([import("./run_chart.js"), import("./run_panels.js"), import("./run_turns.js"), plotly()]).then(
+    Promise.all([import("./run_board.js"), import("./run_panels.js"), import("./run_turns.js"), import("./run_chart.js"), plotly()]).then(
       ([{ Board }, { arrange }, { Turns }]) => {
         const drawing = { board: new Board(), turns: new Turns(), charts: new Map(), arrange };
         drawing.source = { run, points: (id) => this.history.points.get(id), events: () => [] };

@@ -107,7 +107,9 @@ export class RobotTimeline extends HTMLElement {
     const node = document.createElement("span");
     node.className = `segment ${by}`;
     node.setAttribute("role", "listitem");
-    node.textContent = command || (by === "person" ? "driven" : "");
+    const words = document.createElement("span");
+    words.textContent = command || (by === "person" ? "driven" : "");
+    node.append(words);
     this.lane.append(node);
     return node;
   }

@@ -5,7 +5,8 @@
 import { KL, SCORE } from "./curves.js";
 import { diff } from "./diff.js";
 import "./report_chart.js";
-import { Board } from "./run_chart.js";
+import { Board } from "./run_board.js";
+import "./run_chart.js";
 import "./run_frontier.js";
 import { say, sayClock, sayCount, saySeconds, sparkline, trend } from "./run_lines.js";
 import { arrange } from "./run_panels.js";

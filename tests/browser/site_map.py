@@ -101,6 +101,7 @@ PAGES: dict[str, Callable[[House], list[Visit]]] = {
     ],
     "studies/<int:pk>/loop/": of_study("loop/"),
     "studies/<int:pk>/robots/": of_study("robots/"),
+    "studies/<int:pk>/recordings/": of_study("recordings/"),
     "robots/<int:pk>/": one("/robots/{}/", "robot", "robot_ended"),
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
+from tests.annotation import studies
 from tests.browser import site_map
 from tests.browser.site_map import NO_PAGES, PAGES
 
@@ -28,6 +29,14 @@ def test_every_address_of_the_site_is_a_page_that_is_looked_at_or_says_why_not()
     assert site_map.addresses() - known == set(), "add them to tests/browser/site_map.py"
     assert known - site_map.addresses() == set(), "these are gone from the table of addresses"
     assert set(PAGES) & set(NO_PAGES) == set()
+
+
+def test_the_way_home_has_its_name_where_the_window_has_no_room_for_it(page, site, sign_in, transactional_db):
+    sign_in(studies.person("ada"))
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.goto("/")
+    assert page.get_by_role("link", name="Kibitz").bounding_box()["width"] < 60
+    assert faults(page) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

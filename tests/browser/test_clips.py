@@ -188,6 +188,40 @@ def test_what_decided_it_is_marked_by_keys_or_by_dragging_and_sent_with_the_verd
     ]
 
 
+def test_the_last_mark_is_the_one_that_was_made_last_on_either_clip(page, room):
+    room("clips", steps=20, make=robots.pairs)
+    field = page.locator("input[name=marks]")
+    press(page, "a", "i", ".", "o", "a", "i", ".", "o")
+    expect(field).to_have_value("B 0-2, A 1-3")
+    press(page, "i")  # begun and not ended: that goes first
+    page.locator("[data-lane='1'] [data-mark]").click()
+    expect(field).to_have_value("A 1-3")
+    press(page, "x")
+    expect(field).to_have_value("A 1-3")
+    press(page, "x")
+    expect(field).to_have_value("")
+    press(page, "x")
+    expect(page.locator("[data-note]")).to_contain_text("Nothing is marked")
+
+
+def test_who_drags_out_and_back_again_marks_the_one_step_that_they_were_shown(page, room):
+    room("clips", steps=20, make=robots.pairs)
+    box = page.locator("[data-lane='0']").bounding_box()
+    at = lambda share: (box["x"] + box["width"] * share, box["y"] + 5)  # noqa: E731
+    page.mouse.move(*at(0.26))
+    page.mouse.down()
+    page.mouse.move(*at(0.5), steps=3)
+    page.mouse.move(*at(0.27), steps=3)
+    coming = page.locator("[data-lane='0'] .coming")
+    assert coming.evaluate("one => parseFloat(one.style.inlineSize)") == 5  # one of twenty
+    page.mouse.up()
+    expect(page.locator("input[name=marks]")).to_have_value("A 5-6")
+    page.mouse.move(*at(0.7))
+    page.mouse.down()
+    page.mouse.up()  # a click goes there and marks nothing
+    expect(page.locator("input[name=marks]")).to_have_value("A 5-6")
+
+
 def test_an_undo_brings_the_verdict_and_the_marks_back_after_a_reload_too(page, room):
     room("clips", items=2, steps=12, make=robots.pairs)
     press(page, ".", "i", ".", "o", "3")
@@ -291,6 +325,28 @@ def test_a_correction_is_typed_seen_as_understood_changed_and_added(page, room):
     saved(page)
     answer = Label.objects.get(study=study).answer
     assert answer["success"] is False and answer["corrections"][0]["predicted"].startswith("pick up")
+
+
+def test_a_correction_that_is_being_changed_is_the_one_that_is_replaced_whatever_else_is_taken_out(
+    page, room
+):
+    room("hindsight", make=robots.episodes, steps=40)
+    for command in ("a bit to the left", "up a bit", "open"):
+        press(page, "ArrowRight", "t")
+        page.keyboard.type(command)
+        press(page, "Enter")
+        expect(page.get_by_label("Understood as")).to_be_focused()
+        press(page, "Enter")
+    rows = page.locator("[data-list] > li")
+    expect(rows).to_have_count(3)
+    rows.nth(1).get_by_role("button", name="Change: move a bit up").click()
+    rows.nth(0).get_by_role("button", name="Remove: move a bit to the left").click()
+    page.get_by_label("Understood as").fill("down a bit")
+    page.get_by_label("Understood as").press("Enter")
+    expect(page.get_by_label("Understood as")).to_have_value("move a bit down")
+    page.get_by_label("Understood as").press("Enter")
+    expect(rows).to_have_count(2)
+    assert [one["command"] for one in corrections(page)] == ["move a bit down", "open the gripper"]
 
 
 def test_what_is_not_clear_is_asked_back_and_never_added(page, room):
@@ -414,6 +470,23 @@ def test_a_driven_recording_is_trimmed_by_keys_and_kept(page, room):
     assert (answer["start"], answer["stop"], answer["success"], answer["note"], answer["kept"]) == (
         5, 16, True, "slow", True
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "make"), [("hindsight", robots.episodes), ("driving", robots.drives)])
+def test_a_mark_of_success_is_kept_over_a_reload_and_taken_back_by_pressing_it_again(page, room, kind, make):
+    room(kind, make=make, steps=40)
+    success, unsaid = (page.locator(f"input[name=success][value='{value}']") for value in ("1", ""))
+    kept = "() => Object.values(localStorage).some((one) => one.includes('success=1\":true'))"
+    press(page, "w")
+    page.wait_for_function(kept)
+    page.reload()
+    playing(page)
+    expect(success).to_be_checked()
+    press(page, "w")
+    expect(unsaid).to_be_checked()
+    page.wait_for_function(f"() => !({kept})()")  # and that is kept too
+    press(page, "n", "w")
+    expect(success).to_be_checked()
 
 
 def test_a_driven_recording_is_discarded_by_a_key_and_never_by_enter(page, room):

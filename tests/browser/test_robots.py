@@ -20,6 +20,40 @@ from webapp.robots.models import Drive, Said, Session
 
 LEFT = "move a bit to the left"
 MARKUP = "<img src=x onerror=alert(1)> left"
+STATE = "document.querySelector('robot-world[data-world=now]').state"
+
+# A browser shows a gamepad once a button of it was pressed, and tells of it by an event.
+GAMEPAD = """
+    const buttons = Array.from({ length: 17 }, () => ({ pressed: false, touched: false, value: 0 }));
+    globalThis.pad = {
+        id: "Stand-in (Vendor: 0000)", index: 1, connected: true, mapping: "standard", axes: [0, 0, 0, 0], buttons,
+    };
+    let plugged = false;
+    navigator.getGamepads = () => [null, plugged ? pad : null, null, null];
+    globalThis.plug = (there) => {
+        plugged = pad.connected = there;
+        window.dispatchEvent(new Event(there ? "gamepadconnected" : "gamepaddisconnected"));
+    };
+"""
+
+# A recognition ends some time after it was asked to, and its results are lists that grow.
+SPEECH = """
+    globalThis.SpeechRecognition = globalThis.webkitSpeechRecognition = class extends EventTarget {
+        start() {
+            globalThis.ear = this;
+        }
+        hear(...heard) {
+            this.onresult({ resultIndex: 0, results: heard.map((transcript) => [{ transcript, confidence: 0.9 }]) });
+        }
+        fail(error) {
+            this.onerror({ error });
+            setTimeout(() => this.onend(), 20);
+        }
+        stop() {
+            setTimeout(() => this.onend(), 20);
+        }
+    };
+"""
 
 
 @pytest.fixture
@@ -81,6 +115,10 @@ def log(page: Page):
     return page.locator("[data-show=log] li")
 
 
+def steps(page: Page) -> int:
+    return page.evaluate("document.querySelector('robot-page').step")
+
+
 def said(session: Session) -> list[tuple[str, str]]:
     return list(Said.objects.filter(session=session).order_by("pk").values_list("text", "command"))
 
@@ -132,6 +170,53 @@ def test_a_robot_is_steered_by_text_and_keys_through_a_whole_episode(page, robot
     expect(page.locator("[data-show=seed]")).to_have_text("4, episode 2")
 
 
+def test_the_robot_stands_still_while_somebody_types_to_it_and_goes_on_when_it_is_said(page, robot):
+    here = robot(hold=200)
+    page.keyboard.type("go left")
+    status(page, "paused")
+    at = steps(page)
+    page.wait_for_timeout(400)
+    assert steps(page) == at
+    page.keyboard.press("Enter")
+    status(page, "running")
+    expect(log(page).first).to_have_attribute("data-status", "in_force")
+    (told,) = Said.objects.filter(session=here.session)
+    assert told.start == at and told.paused_at is not None, (
+        "it is about what was seen when the first letter came"
+    )
+    page.keyboard.type("open")
+    status(page, "paused")
+    page.keyboard.press("Escape")  # taken back
+    status(page, "running")
+    page.keyboard.type("open")
+    status(page, "paused")
+    page.get_by_role("button", name="Go on").click()  # by hand: now it goes on, whatever stands in the box
+    status(page, "running")
+    page.locator("#say").fill("open it")
+    page.wait_for_timeout(300)
+    assert page.locator("robot-page").get_attribute("data-status") == "running"
+
+
+def test_a_robot_that_was_paused_by_hand_stays_so_and_one_need_not_wait(page, robot):
+    here = robot()
+    page.keyboard.press("Space")
+    status(page, "paused")
+    page.keyboard.type("go left")
+    page.keyboard.press("Enter")
+    wait_for(lambda: said(here.session))
+    assert page.locator("robot-page").get_attribute("data-status") == "paused"
+    page.keyboard.press("Space")
+    status(page, "running")
+    page.get_by_label("Waits while you type").uncheck()
+    at = steps(page)
+    page.locator("#say").fill("open")
+    page.wait_for_function("at => document.querySelector('robot-page').step > at + 3", arg=at)
+    assert page.locator("robot-page").get_attribute("data-status") == "running"
+    page.reload()
+    status(page, "running")
+    expect(page.get_by_label("Waits while you type")).not_to_be_checked()
+
+
 def test_two_people_at_one_robot_one_steers_and_hands_it_over(page, robot, browser, site):
     here = robot(speed=0.5)
     bob = Client()
@@ -162,6 +247,8 @@ def test_two_people_at_one_robot_one_steers_and_hands_it_over(page, robot, brows
 def test_a_dropped_socket_pauses_the_robot_and_what_was_said_meanwhile_arrives_once(page, robot):
     network = Network(page)
     here = robot(speed=0.5)
+    page.get_by_label("Waits while you type").uncheck()
+    page.locator("#say").focus()
     page.keyboard.type("move left")
     expect(page.locator("#meant")).to_have_value(LEFT)
     network.cut()
@@ -248,6 +335,180 @@ def test_driving_is_recorded_trimmed_and_kept_or_discarded(page, robot):
     page.keyboard.press("x")
     wait_for(lambda: Drive.objects.filter(discarded=True).exists())
     expect(page.locator("[data-show=recording]")).to_have_text("")
+
+
+def test_a_gamepad_drives_and_closes_and_one_that_is_pulled_out_drives_no_more(page, robot):
+    page.add_init_script(GAMEPAD)
+    robot(pilot="nobody")
+    shown = page.locator("[data-show=pad]")
+    expect(shown).to_have_text("")
+    page.evaluate("plug(true)")
+    expect(shown).to_have_text("Gamepad: Stand-in (Vendor: 0000)")
+    across, along, *_ = page.evaluate(f"[...{STATE}]")
+    page.evaluate("pad.axes = [0.1, -0.1, 0, 0]")  # at rest: a stick never is in its very middle
+    page.wait_for_function("(step) => document.querySelector('robot-page').step > step + 3", arg=steps(page))
+    assert page.evaluate(f"[...{STATE}]")[:2] == [across, along]
+    page.evaluate("pad.axes = [0.8, 0, 0, 0]")
+    page.wait_for_function(f"(x) => {STATE}[0] > x + 0.15", arg=across)
+    page.evaluate("pad.axes = [0, 0, 0, 0]; pad.buttons[0].pressed = true")
+    page.wait_for_function(f"() => {STATE}[2] > 0.5")  # A closes
+    page.evaluate("pad.buttons[0].pressed = false; pad.buttons[1].pressed = true")
+    page.wait_for_function(f"() => {STATE}[2] < 0.5")  # B opens
+    page.evaluate("pad.buttons[1].pressed = false; pad.buttons[12].pressed = true")
+    page.wait_for_function(f"(y) => {STATE}[1] > y + 0.1", arg=along)  # the cross
+    page.evaluate("plug(false)")
+    expect(shown).to_have_text("")
+    page.wait_for_function("(step) => document.querySelector('robot-page').step > step + 5", arg=steps(page))
+    still = page.evaluate(f"[...{STATE}]")[:2]
+    page.wait_for_function("(step) => document.querySelector('robot-page').step > step + 3", arg=steps(page))
+    assert page.evaluate(f"[...{STATE}]")[:2] == still
+
+
+def test_a_robot_that_lives_faster_is_driven_as_fast(page, robot):
+    page.add_init_script(GAMEPAD)
+    robot(pilot="nobody", speed=5)
+    page.evaluate("plug(true); pad.axes = [1, 0, 0, 0]")
+    page.wait_for_function(f"() => {STATE}[0] > 0.2")
+    page.evaluate("pad.axes = [-1, 0, 0, 0]; globalThis.went = []")
+    page.evaluate(
+        """() => {
+            const world = document.querySelector("robot-world[data-world=now]"), step = world.step.bind(world);
+            world.step = (state, by) => {
+                if (state[0] > -0.8) went.push(state[0]);
+                step(state, by);
+            };
+        }"""
+    )
+    page.wait_for_function(f"() => {STATE}[0] < -0.8")
+    went = page.evaluate("went")
+    halts = [one for one, other in zip(went[3:], went[4:], strict=False) if other >= one]
+    assert len(halts) <= len(went) / 10, (
+        went
+    )  # an action that comes too seldom leaves it standing between two
+
+
+def test_who_only_watches_drives_nothing_whatever_they_press(page, robot, browser, site):
+    here = robot(pilot="nobody")
+    bob = Client()
+    bob.force_login(get_user_model().objects.get(username="bob"))
+    other = browser.new_context(base_url=site.url, viewport={"width": 1024, "height": 768})
+    other.add_cookies([{"name": "sessionid", "value": bob.cookies["sessionid"].value, "url": site.url}])
+    watching = other.new_page()
+    watching.add_init_script(GAMEPAD)
+    sent: list[str] = []
+    watching.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(str(frame))))
+    watching.goto(f"/robots/{here.session.pk}/")
+    expect(watching.locator("[data-show=people]")).to_have_text("ada steers")
+    watching.evaluate("plug(true); pad.axes = [1, 0, 0, 0]")
+    watching.keyboard.down("ArrowRight")
+    watching.wait_for_function(
+        "(step) => document.querySelector('robot-page').step > step + 4", arg=steps(watching)
+    )
+    assert sent == []
+    expect(watching.locator("[data-show=problem]")).to_be_hidden()
+    watching.keyboard.up("ArrowRight")
+    page.get_by_role("button", name="Hand over to bob").click()  # and the same stick steers
+    watching.wait_for_function(f"() => {STATE}[0] > 0.3")
+    assert any('"drive"' in one for one in sent)
+    other.close()
+
+
+def test_who_hands_back_while_they_drive_does_not_take_the_wheel_again_by_letting_go(page, robot):
+    robot(hold=4, speed=0.5)
+    page.locator("[data-gear=drive]").click()
+    command = page.locator("[data-show=command]")
+    expect(command).to_have_attribute("data-by", "person")
+    page.keyboard.down("ArrowUp")
+    page.wait_for_function("(step) => document.querySelector('robot-page').step > step + 2", arg=steps(page))
+    page.keyboard.press("Escape")
+    expect(command).to_have_attribute("data-by", "policy")
+    page.wait_for_function("(step) => document.querySelector('robot-page').step > step + 4", arg=steps(page))
+    expect(command).to_have_attribute("data-by", "policy")
+    page.keyboard.up("ArrowUp")
+    page.keyboard.down("ArrowUp")
+    expect(command).to_have_attribute("data-by", "person")
+    page.locator("[data-gear=steer]").click()  # with the key still down
+    expect(command).to_have_attribute("data-by", "policy")
+    page.wait_for_function("(step) => document.querySelector('robot-page').step > step + 4", arg=steps(page))
+    expect(command).to_have_attribute("data-by", "policy")
+    page.keyboard.up("ArrowUp")
+
+
+def test_who_drives_has_the_wheel_of_the_next_episode_from_its_beginning(page, robot):
+    robot(speed=0.5)
+    page.locator("[data-gear=drive]").click()
+    command = page.locator("[data-show=command]")
+    expect(command).to_have_attribute("data-by", "person")
+    page.keyboard.press("Alt+n")
+    expect(page.locator("[data-show=seed]")).to_have_text("4, episode 2")
+    page.wait_for_function("() => document.querySelector('robot-page').step > 3")
+    expect(command).to_have_attribute("data-by", "person")
+
+
+def test_a_motion_that_is_held_when_the_page_is_left_is_let_go(page, robot):
+    here = robot(speed=0.5)
+    page.keyboard.down("ArrowUp")
+    expect(log(page).first).to_have_attribute("data-status", "in_force")
+    page.reload()
+    status(page, "running")
+    expect(log(page).first).to_have_attribute("data-status", "over")
+    assert Said.objects.get(session=here.session).outcome == "handed back"
+
+
+def test_what_is_said_aloud_stands_in_the_box_as_it_is_heard_and_is_sent_by_enter(page, robot):
+    page.add_init_script(SPEECH)
+    here = robot(speed=0.5)
+    talk = page.get_by_role("button", name="Hold to talk")
+    talk.hover()
+    page.mouse.down()
+    expect(talk).to_have_class(re.compile("listening"))
+    box = page.locator("#say")
+    page.evaluate("ear.hear('move')")
+    expect(box).to_have_value("move")
+    page.evaluate("ear.hear('move a bit', ' to the left')")
+    page.mouse.up()
+    expect(talk).not_to_have_class(re.compile("listening"))
+    expect(box).to_be_focused()
+    expect(page.locator("#meant")).to_have_value(LEFT)
+    assert said(here.session) == []  # heard is not sent
+    page.keyboard.press("Enter")
+    wait_for(lambda: said(here.session) == [(LEFT, LEFT)])
+
+    talk.focus()  # the same by the space bar, which pauses nothing here
+    page.keyboard.down("Space")
+    expect(talk).to_have_class(re.compile("listening"))
+    page.evaluate("ear.hear('wiggle')")
+    page.keyboard.up("Space")
+    expect(page.locator("[data-show=unclear]")).to_contain_text("“wiggle” is not a word known here")
+    status(page, "running")
+
+    talk.hover()
+    page.mouse.down()
+    page.evaluate("ear.fail('not-allowed')")
+    expect(page.locator("[data-show=unclear]")).to_contain_text("may not use the microphone")
+    page.mouse.up()
+    expect(talk).not_to_have_class(re.compile("listening"))
+
+
+def test_where_the_browser_cannot_listen_there_is_no_button_to_talk(page, robot):
+    page.add_init_script("delete globalThis.webkitSpeechRecognition; delete globalThis.SpeechRecognition;")
+    robot(speed=0.5)
+    expect(page.locator("#say")).to_be_visible()
+    expect(page.locator("[data-do=talk]")).to_be_hidden()
+
+
+def test_what_is_not_clear_any_more_when_it_arrives_is_said_not_to_be_stored(page, robot):
+    here = robot(speed=0.5)
+    page.evaluate(
+        """() => {
+            const page = document.querySelector("robot-page");
+            page.log.tell({ ref: page.socket.send("say", { text: "the pink one", command: "pick up the pink cube" }),
+                            text: "the pink one", command: "pick up the pink cube", by: "ada", status: "sending" });
+        }"""
+    )
+    expect(log(page).first).to_have_attribute("data-status", "refused")
+    expect(log(page).first).to_contain_text("is not a word known here")
+    assert said(here.session) == []
 
 
 def test_what_it_does_alone_is_shown_beside_the_episode_before_at_the_same_step(page, robot):

@@ -22,6 +22,20 @@ test("time passes at the speed that was chosen, and only while it plays", () => 
   assert.equal(one.speed, 0.5);
 });
 
+test("who went past the end of what is played sees the rest of it, also when they play it from a standstill", () => {
+  const one = clock({ loop: false });
+  one.between(0.4, 1);
+  one.go(1.5);
+  one.play(true);
+  assert.equal(one.now, 1.5);
+  one.pass(10_000);
+  assert.equal(one.now, 2);
+  one.play(true); // at the very end it begins again
+  assert.equal(one.now, 0.4);
+  one.pass(10_000);
+  assert.equal(one.now, 1, "and there it ends where it was asked to");
+});
+
 test("in a loop the end is held for a moment, and then it begins again", () => {
   const one = clock();
   one.play(true);

@@ -38,6 +38,7 @@ test("Enter before the answer sends as soon as it is clear, and not when it is n
   assert.equal(unclear.understand({ ref: "q1", command: null, ask: "Which one?", others: ["pick up the red block"] }), null);
   assert.equal(unclear.unclear, true);
   assert.equal(unclear.enter(), null, "an unclear phrase is never sent");
+  assert.equal(unclear.impatient, false, "nothing is waited for any more");
   unclear.choose("pick up the red block");
   assert.deepEqual(unclear.enter(), { text: "pick it", command: "pick up the red block" });
 });

@@ -95,6 +95,20 @@ test("a key that was pressed when the connection broke is not pressed again when
   socket.stop();
 });
 
+test("a key that is held is of this page: one that is loaded again does not press it", () => {
+  const store = shelf();
+  const first = robot({ store });
+  first.socket.open();
+  first.wires[0].say(HELLO);
+  first.socket.send("motion", { key: "left", down: true }, { momentary: true });
+  first.socket.send("motion", { key: "left", down: false });
+  const again = robot({ store, start: 9 });
+  again.socket.open();
+  again.wires[0].say(HELLO);
+  assert.deepEqual(again.wires[0].sent.map(({ down }) => down), [false], "but that it was let go of is told");
+  for (const { socket } of [first, again]) socket.stop();
+});
+
 test("an action that is driven is sent or it is not; it never waits", () => {
   const { socket, wires } = robot();
   socket.open();

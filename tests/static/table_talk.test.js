@@ -99,6 +99,13 @@ test("what lies upon something is drawn above it", () => {
   assert.ok(blue < red);
 });
 
+test("what is held is drawn once, and above all that lies there", () => {
+  const { context, seen } = paper();
+  const two = scene("pack", [thing("red"), thing("blue")]);
+  draw(context, 480, two, moment([0, 0], 1, 0, [[0, 0], [0, 0]]), COLOURS);
+  assert.deepEqual(words(seen).filter((text) => ["R", "B"].includes(text)), ["B", "R"]);
+});
+
 test("between two moments things move evenly, and what is grasped is grasped at the end", () => {
   const [one, next] = [moment([0, 0], 0, -1, [[0.1, 0]]), moment([0.06, 0], 1, 0, [[0.06, 0]])];
   const half = read(scene("pack", [thing("red")]), between(one, next, 0.5));

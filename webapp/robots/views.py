@@ -5,17 +5,20 @@ from __future__ import annotations
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
+from django.db.models import Count, OuterRef, Prefetch, Subquery, prefetch_related_objects
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
 from annotation.access import membership_for
 from annotation.errors import Conflict, Invalid
+from annotation.models import Role
 from trainers.envs.registry import WORLDS
 from webapp.robots import services, teaching
 from webapp.robots.access import MAY_START, MAY_WATCH, session_for
 from webapp.robots.forms import StartForm
-from webapp.robots.models import Session, Status
+from webapp.robots.models import Said, Session, Status, Take
 from webapp.runs.models import Worker
 
 SESSIONS_A_PAGE = 50
@@ -38,10 +41,13 @@ def of_study(request: HttpRequest, pk: int) -> HttpResponse:
         except Invalid as problem:
             form.add_error(problem.field if problem.field in form.fields else None, str(problem))
     sessions = Session.objects.filter(study=study).select_related("policy", "steerer", "created_by")
+    sessions = sessions.annotate(episodes=_count(Take), words=_count(Said))
     context = {
         "study": study,
         "form": form,
         "may_start": membership.may(MAY_START),
+        "may_review": membership.may(Role.REVIEWER),
+        "may_research": membership.may(Role.RESEARCHER),
         "page": Paginator(sessions, SESSIONS_A_PAGE).get_page(request.GET.get("page")),
         "worlds": {name: {"title": entry.title, "tasks": entry.tasks, "talks": entry.talks, "here": entry.here}
                    for name, entry in WORLDS.items()},
@@ -57,6 +63,9 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
     session = session_for(request.user, pk)
     membership = membership_for(request.user, session.study_id, MAY_WATCH)
     takes = session.takes.select_related("recording", "marked_by")
+    if session.repeats:
+        told = Take.objects.annotate(told=Count("said"))
+        prefetch_related_objects([session.repeats], "repeated_by__takes", Prefetch("takes", told))
     context = {
         "session": session,
         "study": session.study,
@@ -110,6 +119,12 @@ def end(request: HttpRequest, pk: int) -> HttpResponse:
     except Conflict as problem:
         return _refused(request, session, problem)
     return redirect("robots:study", session.study_id)
+
+
+def _count(rows: type[Take] | type[Said]) -> Coalesce:
+    """How many of these each session has, in the query that finds the sessions."""
+    mine = rows.objects.filter(session=OuterRef("pk")).order_by().values("session")
+    return Coalesce(Subquery(mine.annotate(count=Count("pk")).values("count")), 0)
 
 
 def _refused(request: HttpRequest, session: Session, problem: Conflict | Invalid) -> HttpResponse:

@@ -3,13 +3,10 @@
 // Marks stand in the form's own field, "A 0-12, B 30-41"; what is drawn is made from it, every time.
 
 import { lay, readMarks, writeMarks } from "../clip_clock.js";
-import { prefetch } from "../clip_data.js";
 import { Player, draggable } from "../clip_player.js";
 import { foldPrompt } from "./prompt.js";
 
 const MOST = 20;
-
-document.addEventListener("kibitz:taken", (event) => prefetch(event.detail));
 
 class ClipPair extends HTMLElement {
   connectedCallback() {
@@ -53,7 +50,7 @@ class ClipPair extends HTMLElement {
         side: () => this.turnTo(1 - this.side),
         in: () => this.markIn(),
         out: () => this.markOut(),
-        unmark: () => this.remove(this.marks().length - 1),
+        unmark: () => this.removeLast(),
       }[event.target.closest("[data-do]")?.dataset.do];
       work?.();
     });
@@ -68,7 +65,7 @@ class ClipPair extends HTMLElement {
   }
 
   keep(marks) {
-    this.field.value = writeMarks(marks.sort((a, b) => a.side - b.side || a.start - b.start));
+    this.field.value = writeMarks(marks);
     this.field.dispatchEvent(new Event("input", { bubbles: true }));
     this.drawMarks();
   }
@@ -126,12 +123,19 @@ class ClipPair extends HTMLElement {
   }
 
   remove(at) {
-    const marks = this.marks();
-    if (this.begun) this.begun = null;
-    else if (at < 0) this.note("Nothing is marked.");
-    else marks.splice(at, 1);
-    this.keep(marks);
+    this.keep(this.marks().filter((_, other) => other !== at));
     this.tell("");
+  }
+
+  /** The mark that was made last; one that is only begun goes first. */
+  removeLast() {
+    const last = this.marks().length - 1;
+    if (this.begun) {
+      this.begun = null;
+      this.tell("");
+      this.drawMarks();
+    } else if (last < 0) this.note("Nothing is marked.");
+    else this.remove(last);
   }
 
   // --- what is drawn

@@ -1,11 +1,9 @@
 // Trimming what a person drove: its two ends stand in the form's own fields, and are set by keys, by dragging, or there.
 
 import { lay } from "../clip_clock.js";
-import { prefetch } from "../clip_data.js";
+import { Outcome } from "../clip_outcome.js";
 import { Player, draggable } from "../clip_player.js";
 import { foldPrompt } from "./prompt.js";
-
-document.addEventListener("kibitz:taken", (event) => prefetch(event.detail));
 
 class DrivenRecording extends HTMLElement {
   connectedCallback() {
@@ -36,9 +34,7 @@ class DrivenRecording extends HTMLElement {
     });
     for (const field of [this.from, this.to]) field.addEventListener("change", () => this.trim(...this.ends()));
     this.form.addEventListener("kibitz:restored", () => this.draw());
-    this.radios = [...this.form.querySelectorAll("input[name=success]")];
-    this.outcome = this.form.querySelector("input[name=success]:checked");
-    for (const radio of this.radios) radio.addEventListener("click", () => this.mark(radio));
+    new Outcome(this.form);
     draggable(this.lane, {
       count: () => this.count,
       pressed: (step) => this.player.clips && this.player.go(step * this.player.clock.step, true),
@@ -67,15 +63,6 @@ class DrivenRecording extends HTMLElement {
     [this.from.value, this.to.value] = [start, Math.max(start + 1, stop)];
     this.from.dispatchEvent(new Event("input", { bubbles: true }));
     this.draw();
-  }
-
-  /** Pressed again, a mark is taken back. */
-  mark(radio) {
-    if (this.outcome === radio && radio.value) {
-      const none = this.radios.find((one) => one.value === "");
-      none.checked = true;
-      this.outcome = none;
-    } else this.outcome = radio;
   }
 
   draw() {

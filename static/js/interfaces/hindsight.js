@@ -3,15 +3,13 @@
 //
 // All that is said stands in the form's field, in steps of the episode; what is drawn is made from it, every time.
 
-import { prefetch } from "../clip_data.js";
+import { Outcome } from "../clip_outcome.js";
 import { Player, draggable } from "../clip_player.js";
 import { request } from "../label_request.js";
 import { line, make, ordered, part, windows } from "./hindsight_list.js";
 import { foldPrompt } from "./prompt.js";
 
 const MOST_CHOICES = 8;
-
-document.addEventListener("kibitz:taken", (event) => prefetch(event.detail));
 
 class HindsightRecording extends HTMLElement {
   connectedCallback() {
@@ -74,9 +72,7 @@ class HindsightRecording extends HTMLElement {
     this.command.addEventListener("keydown", (event) => this.typed(event, () => this.add()));
     this.form.addEventListener("kibitz:restored", () => this.redraw());
     this.form.querySelector("[data-send]").addEventListener("click", (event) => this.check(event));
-    this.radios = [...this.form.querySelectorAll("input[name=success]")];
-    this.outcome = this.form.querySelector("input[name=success]:checked");
-    for (const radio of this.radios) radio.addEventListener("click", () => this.mark(radio));
+    this.outcome = new Outcome(this.form);
     for (const name of ["said", "told", "trained"]) {
       draggable(this.lanes[name], {
         count: () => this.count,
@@ -229,7 +225,7 @@ class HindsightRecording extends HTMLElement {
     const layer = this.motion ? "motion" : "command";
     const predicted = this.motion ? this.motion.label : this.predictedAt(start);
     const made = { start, stop, text: this.understood.text.slice(0, 200), command, layer, type: "correction", live: false, predicted };
-    this.keep([...this.said().filter((_, at) => at !== this.changing), made]);
+    this.keep([...this.said().filter((one) => JSON.stringify(one) !== this.changing), made]);
     this.clear();
     this.note(`Added: ${command}.`);
   }
@@ -296,7 +292,7 @@ class HindsightRecording extends HTMLElement {
       this.keep(this.said().filter((_, other) => other !== at));
       this.note("Taken out.");
     } else if (work === "change") {
-      this.changing = at;
+      this.changing = JSON.stringify(one); // where it stands in the list may change meanwhile
       this.motion = one.layer === "motion" ? { ...one, label: one.predicted } : null;
       this.choose({ start: one.start, stop: one.stop });
       this.player.go((one.start - this.first) * this.seconds, true);
@@ -307,18 +303,8 @@ class HindsightRecording extends HTMLElement {
     }
   }
 
-  /** Pressed again, a mark is taken back. */
-  mark(radio) {
-    if (this.outcome === radio && radio.value) {
-      const none = this.radios.find((one) => one.value === "");
-      none.checked = true;
-      this.outcome = none;
-    } else this.outcome = radio;
-    this.field.dispatchEvent(new Event("input", { bubbles: true }));
-  }
-
   check(event) {
-    const marked = this.form.querySelector("input[name=success]:checked")?.value;
+    const marked = this.outcome.marked;
     if (this.words.value.trim() || this.understood) {
       this.note("Your words are not added yet: Enter understands and adds them, Esc drops them.");
       (this.understood ? this.command : this.words).focus();
