@@ -15,15 +15,12 @@ import asyncio
 import json
 import os
 import random
-import socket
-import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
 from uuid import uuid4
 
-ROOT = Path(__file__).resolve().parent.parent
+from parts import cpu as spent
+from parts import free_port, served, started, studio
+
 HELD = 0.25
 """Seconds for which a key is held."""
 PAUSE = (0.4, 0.9)
@@ -38,26 +35,8 @@ def main() -> None:
     parser.add_argument("--watchers", type=int, nargs="+", default=[1, 10, 50])
     parser.add_argument("--seconds", type=float, default=20.0)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="kibitz-bench-") as folder:
-        os.chmod(folder, 0o755)  # PostgreSQL runs as another user where this runs as root
-        os.environ |= {"KIBITZ_HOME": folder, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-        os.environ["DJANGO_SETTINGS_MODULE"] = "webapp.settings"
-        sys.path.insert(0, str(ROOT))
-        from webapp import embedded
-
-        with embedded.database():
-            import django
-
-            django.setup()
-            from django.core.management import call_command
-
-            call_command("migrate", verbosity=0)
-            valkey = embedded.valkey_server()
-            valkey.start()
-            try:
-                report([measure(watchers, asked.seconds) for watchers in asked.watchers])
-            finally:
-                valkey.stop()
+    with studio():
+        report([measure(watchers, asked.seconds) for watchers in asked.watchers])
 
 
 # --- one measurement
@@ -69,12 +48,10 @@ def measure(watchers: int, seconds: float) -> dict:
     session, cookie = prepare()
     port = free_port()
     connection.close()
-    web = started("uvicorn", "webapp.asgi:application", "--port", str(port), "--lifespan", "off", "--log-level",
-                  "warning", "--ws-per-message-deflate", "false")  # fmt: skip
-    worker = started("celery", "-A", "webapp.celery", "worker", "--pool", "threads", "--concurrency", "2", "--queues",
-                     "robots", "--loglevel", "WARNING", "--without-gossip", "--without-mingle")  # fmt: skip
+    web = served(port)
+    worker = started("-m", "celery", "-A", "webapp.celery", "worker", "--pool", "threads", "--concurrency", "2",
+                     "--queues", "robots", "--loglevel", "WARNING", "--without-gossip", "--without-mingle")  # fmt: skip
     try:
-        wait_until_served(port)
         return asyncio.run(watch(port, session, cookie, watchers, seconds, (web.pid, worker.pid)))
     finally:
         for part in (worker, web):
@@ -96,28 +73,6 @@ def prepare() -> tuple[int, str]:
     client = Client()
     client.force_login(user)
     return session.pk, "; ".join(f"{key}={one.value}" for key, one in client.cookies.items())
-
-
-def started(module: str, *options: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", module, *options], cwd=ROOT, env=os.environ)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_until_served(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
 
 
 async def watch(
@@ -227,9 +182,7 @@ def cpu(parts: tuple[int, int], session: int) -> dict[str, float]:
 
     web, worker = (psutil.Process(one) for one in parts)
     robot = next(one for one in worker.children(recursive=True) if "live" in one.cmdline())
-    return {
-        name: sum(one.cpu_times()[:2]) for name, one in (("web", web), ("worker", worker), ("robot", robot))
-    }
+    return {"web": spent(web), "worker": spent(worker), "robot": spent(robot)}
 
 
 # --- in words

@@ -14,17 +14,15 @@ import argparse
 import asyncio
 import json
 import os
-import shutil
 import signal
-import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from parts import ROOT, cpu, free_port, served, started, studio
+
 SERIES = 10
 CUT_AT, CUT_FOR = 8.0, 3.0
 BIN_MS, BINS = 0.5, 20_000
@@ -41,23 +39,8 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=20_000, help="a second, in rows of ten")
     parser.add_argument("--seconds", type=int, default=20)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="kibitz-bench-") as folder:
-        os.chmod(folder, 0o755)  # PostgreSQL runs as another user where this runs as root
-        os.environ |= {"KIBITZ_HOME": folder, "BROKER_URL": "memory://", "OMP_NUM_THREADS": "1"}
-        os.environ["DJANGO_SETTINGS_MODULE"] = "webapp.settings"
-        sys.path.insert(0, str(ROOT))
-        from webapp import embedded
-
-        with embedded.database():
-            import django
-
-            django.setup()
-            from django.core.management import call_command
-
-            call_command("migrate", verbosity=0)
-            results = [measure(sockets, asked.points, asked.seconds) for sockets in asked.sockets]
-            report(results)
-        shutil.rmtree(Path(folder) / "postgres", ignore_errors=True)
+    with studio("memory://"):
+        report([measure(sockets, asked.points, asked.seconds) for sockets in asked.sockets])
 
 
 # --- one measurement
@@ -68,28 +51,27 @@ def measure(sockets: int, points: int, seconds: int) -> dict:
 
     run, cookie = prepare(points, seconds)
     port = free_port()
-    options = [
-        "--port",
-        str(port),
-        "--lifespan",
-        "off",
-        "--log-level",
-        "warning",
-        "--ws-per-message-deflate",
-        "false",
-    ]
-    web = start(["-m", "uvicorn", "webapp.asgi:application", *options])
-    wait_for_port(port)
+    web = served(port)
     shares = [sockets - sockets // 2, sockets // 2]
     clients = [
-        start([__file__, "watch", str(port), cookie, str(run.pk), str(share), str(seconds), str(index)])
+        started(
+            __file__,
+            "watch",
+            str(port),
+            cookie,
+            str(run.pk),
+            str(share),
+            str(seconds),
+            str(index),
+            piped=True,
+        )  # fmt: skip
         for index, share in enumerate(shares)
     ]
     for client in clients:
         client.stdout.readline()  # every socket of it is open
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE runs_chunk")
-    worker = start([__file__, "carry", str(run.pk)])
+    worker = started(__file__, "carry", str(run.pk))
     parts = {"web": web, "worker": worker}
     busy = watch_cpu(parts, run)
     found = [json.loads(client.communicate(timeout=seconds + 120)[0].splitlines()[-1]) for client in clients]
@@ -167,11 +149,6 @@ def watch_cpu(parts: dict[str, subprocess.Popen], run) -> dict[str, float]:
     time.sleep(json.loads(run.name)["seconds"] * 0.8)
     after, took = spent(), time.monotonic() - began
     return {name: (after[name] - before[name]) / took for name in after}
-
-
-def cpu(process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
 
 
 # --- the worker and its child
@@ -365,28 +342,6 @@ def percentile(histogram: list[int], share: float) -> float:
         if seen >= wanted:
             return (index + 1) * BIN_MS
     return float("nan")
-
-
-def start(arguments: list[str]) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
 
 
 if __name__ == "__main__":

@@ -24,16 +24,21 @@ DEEPEST = 100
 
 class StrictParser(Parser):
     def parse_body(self, request: HttpRequest) -> Any:
-        body = json.loads(request.body, parse_constant=_refuse_number, parse_float=_finite)
-        _check(body)
+        body = parse(request.body)
+        check(body)
         return body
 
     def parse_querydict(
         self, data: MultiValueDict, list_fields: list[str], request: HttpRequest
     ) -> dict[str, Any]:
         found = super().parse_querydict(data, list_fields, request)
-        _check(found)
+        check(found)
         return found
+
+
+def parse(text: str | bytes) -> Any:
+    """JSON as its standard has it. Raises ValueError, RecursionError; or Invalid for a number that it does not have."""
+    return json.loads(text, parse_constant=_refuse_number, parse_float=_finite)
 
 
 def _refuse_number(text: str) -> float:
@@ -47,7 +52,7 @@ def _finite(text: str) -> float:
     return number
 
 
-def _check(value: Any) -> None:
+def check(value: Any) -> None:
     """Every text within, at any depth, without recursion: what is nested too deeply is refused too."""
     waiting: list[tuple[Any, str, int]] = [(value, "", 0)]
     while waiting:

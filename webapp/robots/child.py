@@ -31,9 +31,7 @@ class Child:
         self._read = b""
         self._closed = False
         self._leave_by: float | None = None
-        self._ear, self._mouth = os.pipe()
-        os.set_blocking(self._ear, False)
-        os.set_blocking(self._mouth, False)
+        self._code: int | None = None
         environment = {key: value for key, value in os.environ.items() if key not in NOT_FOR_CHILDREN}
         environment |= {
             "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE",
@@ -52,6 +50,9 @@ class Child:
             )
             os.pwrite(lock, str(self.process.pid).encode().ljust(20), 0)
         os.set_blocking(self.process.stdin.fileno(), False)
+        self._ear, self._mouth = os.pipe()
+        os.set_blocking(self._ear, False)
+        os.set_blocking(self._mouth, False)
 
     def say(self, message: dict[str, Any]) -> None:
         """A line to the child; dropped where it is gone, or does not listen: the rows know what it must hear."""
@@ -88,8 +89,9 @@ class Child:
 
     def wake(self) -> None:
         """Ends a `hear` that is under way. Any thread may."""
-        with suppress(BlockingIOError, OSError):
-            os.write(self._mouth, b"!")
+        with self._words, suppress(OSError):
+            if self._code is None:  # else the pipe was given back, and its number may be another file's
+                os.write(self._mouth, b"!")
 
     def leave_by(self, seconds: float) -> None:
         """It was asked to leave: from so many seconds on it is ended."""
@@ -99,17 +101,22 @@ class Child:
         return self._closed or self.process.poll() is not None
 
     def kill(self) -> int:
-        """Makes sure that it is gone: the code it ended with."""
+        """Makes sure that it is gone, and gives back what it was held by: the code it ended with. Once."""
+        if self._code is not None:
+            return self._code
         if self._closed:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(2)
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        code = self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            with suppress(OSError):
-                pipe.close()
-        return code
+        with self._words:
+            self._code = self.process.wait()
+            for pipe in (self.process.stdin, self.process.stdout):
+                with suppress(OSError):
+                    pipe.close()
+            os.close(self._ear)
+            os.close(self._mouth)
+        return self._code
 
     def last_words(self, most: int = 1500) -> str:
         with (self.home / "console.log").open("a+b") as console:

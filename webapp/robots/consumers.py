@@ -16,6 +16,7 @@ from uuid import UUID
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import InterfaceError, OperationalError
 from django.http import Http404
 
 from annotation.errors import Conflict, Invalid
@@ -24,12 +25,14 @@ from webapp.robots.access import MAY_WATCH, session_for
 from webapp.robots.flood import Flood, Slowed
 from webapp.robots.hub import Watcher, hub
 from webapp.robots.models import Said
+from webapp.strict_parser import check, parse
 
 LONGEST_MESSAGE = 64 * 1024
 MAY_STILL_EVERY = 60.0
 FIRST_SECONDS = 0.4
 """For a state of the world to come before a page is greeted without a fresh one."""
 NOT_FOUND, TOO_MUCH, COME_AGAIN = 4404, 4429, 1013
+DatabaseAway = (OperationalError, InterfaceError)
 
 log = logging.getLogger(__name__)
 
@@ -52,18 +55,28 @@ class RobotConsumer(AsyncWebsocketConsumer):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.room.first.wait(), FIRST_SECONDS)
         try:
+            greeted = await self._greet()
+        except BaseException:
+            await hub().leave(self.room, self.watcher)  # nobody will say that this page is gone
+            raise
+        if greeted:
+            self.tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._check_rights())]
+
+    async def _greet(self) -> bool:
+        """All that the page needs to begin, or to go on where it may have missed something; or it has to go."""
+        try:
             hello = await database_sync_to_async(self._hello)()
-        except Http404:
-            await self.close(code=NOT_FOUND)
-            return
+        except (Http404, *DatabaseAway) as problem:
+            await self.close(code=NOT_FOUND if isinstance(problem, Http404) else COME_AGAIN)
+            return False
         state = json.loads(self.room.state) if self.room.state else {}
         if state.get("number") == hello["session"]["number"]:
             hello |= {"state": state["state"], "step": state["step"], "picture": state.get("picture")}
         hello["watchers"] = len(self.room.everybody())
         await self._say(hello)
-        self.tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._check_rights())]
         self.room.people = ""
         self.room.tell_people()
+        return True
 
     async def disconnect(self, code: int) -> None:
         for task in self.tasks:
@@ -80,6 +93,7 @@ class RobotConsumer(AsyncWebsocketConsumer):
         try:
             said = self._read(text_data)
             ref = said.get("ref")
+            check(said)
             await self._not_too_fast(said["type"])
             await self._obey(said)
         except Slowed:
@@ -87,6 +101,13 @@ class RobotConsumer(AsyncWebsocketConsumer):
             await self.close(code=TOO_MUCH)
         except (Conflict, Invalid, Http404) as problem:
             await self._problem(str(problem), ref)
+        except DatabaseAway as problem:
+            log.warning("A message to session %s waits for the database: %s", self.pk, problem)
+            # Without an answer to its ref: the page comes again until somebody takes it, and then sends it anew.
+            await self._problem(
+                "The database cannot be reached. What you said is sent again when it is back.", None
+            )
+            await self.close(code=COME_AGAIN)
         except Exception:
             log.exception("A message to session %s could not be taken.", self.pk)
             await self._problem("That could not be done now. Try again in a moment.", ref)
@@ -99,7 +120,7 @@ class RobotConsumer(AsyncWebsocketConsumer):
         if len(text) > LONGEST_MESSAGE:
             raise Invalid(f"That message has {len(text):,} characters; the most is {LONGEST_MESSAGE:,}.")
         try:
-            said = json.loads(text)
+            said = parse(text)
         except (ValueError, RecursionError):
             raise Invalid("That is no JSON.") from None
         if not isinstance(said, dict) or said.get("type") not in MESSAGES:
@@ -119,13 +140,13 @@ class RobotConsumer(AsyncWebsocketConsumer):
 
     async def _obey(self, said: dict[str, Any]) -> None:
         ref, kind = said.get("ref"), said["type"]
-        if kind == "drive":
-            await self._drive(said)
-            return
+        self.here = self.room.everybody()
         keyed = kind in ("say", "motion", "understand", "record")  # these know their refs themselves
         if keyed and ref is None:
             raise Invalid(f"A message of type {kind} needs a ref: a UUID made for it.", field="ref")
-        if keyed or ref is None or self.room.is_new(self.name, ref):
+        if kind == "drive":
+            await self._drive(said)
+        elif keyed or ref is None or self.room.is_new(self.name, ref):
             try:
                 answer = await database_sync_to_async(MESSAGES[kind])(self, said)
             except BaseException:
@@ -150,7 +171,7 @@ class RobotConsumer(AsyncWebsocketConsumer):
 
     def _hello(self) -> dict[str, Any]:
         session = session_for(self.user, self.pk)
-        return messages.hello(session, session.takes.last(), self.name, may=True)
+        return messages.hello(session, session.takes.last(), self.name)
 
     def _mine(self):
         return session_for(self.user, self.pk)
@@ -192,11 +213,10 @@ class RobotConsumer(AsyncWebsocketConsumer):
         services.resume(session=self._mine(), by=self.user)
 
     def steer(self, said: dict[str, Any]) -> None:
-        services.steer(session=self._mine(), by=self.user, here=self.room.everybody())
+        services.steer(session=self._mine(), by=self.user, here=self.here)
 
     def give(self, said: dict[str, Any]) -> None:
-        here = self.room.everybody()
-        services.give(session=self._mine(), by=self.user, to=str(said.get("to", "")), here=here)
+        services.give(session=self._mine(), by=self.user, to=str(said.get("to", "")), here=self.here)
 
     def record(self, said: dict[str, Any]) -> None:
         services.record(session=self._mine(), by=self.user, ref=UUID(said["ref"]))
@@ -233,6 +253,11 @@ class RobotConsumer(AsyncWebsocketConsumer):
                 if self.watcher.behind:
                     await self.close(code=COME_AGAIN)
                     return
+                if self.watcher.anew:
+                    self.watcher.anew = False
+                    self.watcher.all()  # it is in the tables that the page is greeted from
+                    if not await self._greet():
+                        return
                 for text in self.watcher.all():
                     await self.send(text_data=text)
         except (OSError, RuntimeError):
@@ -242,9 +267,10 @@ class RobotConsumer(AsyncWebsocketConsumer):
         """Who was shown out of a study is shown out of its sessions."""
         while True:
             await asyncio.sleep(MAY_STILL_EVERY)
-            if await self._session() is None:
-                await self.close(code=NOT_FOUND)
-                return
+            with contextlib.suppress(*DatabaseAway):  # then it is asked again the next time
+                if await self._session() is None:
+                    await self.close(code=NOT_FOUND)
+                    return
 
     async def _session(self):
         try:
@@ -269,7 +295,7 @@ MESSAGES: dict[str, Callable[[RobotConsumer, dict[str, Any]], dict[str, Any] | N
 
 def text_of(said: dict[str, Any]) -> str:
     text = said.get("text")
-    if not isinstance(text, str) or "\x00" in text:
+    if not isinstance(text, str):
         raise Invalid("Expected text: what the robot is to do.", field="text")
     return text
 

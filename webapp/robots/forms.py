@@ -8,6 +8,7 @@ from django import forms
 
 from trainers.envs.registry import WORLDS
 from webapp.robots.models import Pilot
+from webapp.robots.services import MOST_HOLD
 from webapp.runs.models import Artifact
 
 
@@ -20,7 +21,7 @@ class StartForm(forms.Form):
     policy = forms.ModelChoiceField(Artifact.objects.none(), required=False)
     seed = forms.IntegerField(min_value=0, max_value=2**31 - 1, initial=0, required=False)
     hold = forms.IntegerField(
-        min_value=1, max_value=600, initial=30, required=False,
+        min_value=1, max_value=MOST_HOLD, initial=30, required=False,
         help_text="Steps for which what was said is obeyed.",
     )  # fmt: skip
     dials = forms.JSONField(

@@ -14,10 +14,13 @@ import secrets
 import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from channels.db import database_sync_to_async
-from django.utils import timezone
+from django.db import InterfaceError, OperationalError
+from django.db.models import BooleanField, ExpressionWrapper, Q
+from django.db.models.functions import Now
 
 from webapp.robots import lines
 from webapp.robots.messages import status
@@ -25,11 +28,13 @@ from webapp.robots.models import HELD, Session
 
 HERE_EVERY = 0.5
 LOOK_EVERY = 2.0
-SILENT_SECONDS = 4.0
+SILENT = timedelta(seconds=4)
 """A supervisor that wrote nothing for so long is said to be lost; the sweep takes its session back soon after."""
 ELSEWHERE_SECONDS = 2.5
 MOST_WAITING = 2000
 MOST_REFS = 2000
+CUT = ("lost", "Valkey cannot be reached, so nothing new is shown.")
+"""What is said of every session while the line is down."""
 STATE = '{"type":"state"'
 LISTENING = "kibitz:robots"
 
@@ -46,6 +51,8 @@ class Watcher:
     state: str = ""
     behind: bool = False
     """So far that it must come anew."""
+    anew: bool = False
+    """It missed what nobody can send it again: it is to be greeted."""
 
     def take(self, text: str, is_state: bool) -> None:
         if is_state:
@@ -94,6 +101,17 @@ class Room:
     def tell(self, message: dict[str, Any]) -> None:
         self.hand(lines.encoded(message))
 
+    def stands(self, now: tuple[str, str]) -> None:
+        """How the session stands: told where it changed."""
+        if now != self.now:
+            self.now = now
+            self.tell(status(*now))
+
+    def greet(self) -> None:
+        for one in self.watchers:
+            one.anew = True
+            one.news.set()
+
     def tell_people(self) -> None:
         """To everybody, where it changed."""
         said = {
@@ -123,6 +141,8 @@ class Hub:
         self.rooms: dict[int, Room] = {}
         self.ears: Any = None
         self.line: Any = None
+        self.cut = False
+        """Whether the line was lost: what was said meanwhile is in the tables alone."""
 
     async def enter(self, session: Session, watcher: Watcher) -> Room:
         room = self.rooms.get(session.pk)
@@ -130,6 +150,7 @@ class Hub:
             room = self.rooms[session.pk] = Room(session.pk)
             room.steerer = session.steerer.username if session.steerer else None
             room.asking, room.now = session.asking, (session.status, session.why)
+            room.watchers.add(watcher)  # before anything is waited for: nobody leaves an empty room behind
             await self._subscribe(room)
         room.watchers.add(watcher)
         room.tell_people()
@@ -179,6 +200,8 @@ class Hub:
                 await duty()
             except lines.LineDown as problem:
                 log.warning("The line to the robots is down: %s", problem)
+            except (OperationalError, InterfaceError) as problem:
+                log.warning("The watch over the robots waits for the database: %s", problem)
             except Exception:
                 log.exception("The watch over the robots stumbled, and goes on.")
             await asyncio.sleep(0.5)
@@ -187,15 +210,24 @@ class Hub:
         line = lines.async_line()
         try:
             async with line.pubsub() as ears:
-                await ears.subscribe(LISTENING, *(lines.up(one) for one in self.rooms))
+                asked = set(self.rooms)
+                await ears.subscribe(LISTENING, *(lines.up(one) for one in asked))
                 self.ears, self.line = ears, line
-                for one in list(self.rooms):
+                if late := set(self.rooms) - asked:  # entered while the line was made
+                    await ears.subscribe(*(lines.up(one) for one in late))
+                for one, room in list(self.rooms.items()):
                     await self.send(lines.down(one), {"type": "now"})
+                    if self.cut:
+                        room.greet()
+                self.cut = False
                 async for message in ears.listen():
                     if message["type"] == "message":
                         self._take(message["channel"].decode(), message["data"].decode())
         finally:
             self.ears = self.line = None
+            self.cut = True
+            for room in self.rooms.values():
+                room.stands(CUT)
             await line.aclose()
 
     def _take(self, channel: str, text: str) -> None:
@@ -244,22 +276,18 @@ class Hub:
                 if room is None:
                     continue
                 now = (row["status"], row["why"])
-                if row["status"] in HELD and row["silent"] > SILENT_SECONDS:
+                if row["status"] in HELD and row["silent"]:
                     now = ("lost", "Nothing was heard of the robot's worker for some seconds.")
-                if now != room.now:
-                    room.now = now
-                    room.tell(status(*now))
+                room.stands(CUT if self.cut else now)
                 room.steerer, room.asking = row["steerer__username"], row["asking"]
                 room.tell_people()
 
 
 def _rows(sessions: list[int]) -> list[dict[str, Any]]:
-    names = ("pk", "status", "why", "heartbeat_at", "steerer__username", "asking")
-    now = timezone.now()
-    found = list(Session.objects.filter(pk__in=sessions).values(*names))
-    for row in found:
-        row["silent"] = (now - row["heartbeat_at"]).total_seconds() if row["heartbeat_at"] else 0.0
-    return found
+    # By the clock of the database, which writes the heartbeats.
+    silent = ExpressionWrapper(Q(heartbeat_at__lt=Now() - SILENT), BooleanField())
+    found = Session.objects.filter(pk__in=sessions).annotate(silent=silent)
+    return list(found.values("pk", "status", "why", "silent", "steerer__username", "asking"))
 
 
 _running: tuple[asyncio.AbstractEventLoop, Hub, asyncio.Task] | None = None

@@ -7,16 +7,19 @@ person is the same label. A success that is marked afterwards is a change of min
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models.functions import Coalesce, Now
 
 from annotation import recordings
 from annotation.errors import Conflict, Invalid
+from annotation.models import Recording
 from trainers.episodes import NoEpisode
 from webapp.robots import lines
-from webapp.robots.models import Said, Status, Take
+from webapp.robots.models import Said, Session, Status, Take
 
 log = logging.getLogger(__name__)
 
@@ -26,34 +29,38 @@ def keep(take: Take) -> int:
 
     What cannot be stored as it stands is said in `take.problem`, and nothing of it is lost: the rows stay.
     """
-    session, study = take.session, take.session.study
-    problem, labels = "", 0
-    row = None
-    try:
-        if take.steps:
-            source = {"session": session.pk, "number": take.number, "alone": session.alone}
-            row = recordings.record(study, take.episode, take.by, source)
-            for kind, person, answer in answers(take):
-                recordings.keep_session(
-                    study, row, person, answer, kind=kind, seconds=take.steps * session.seconds
-                )
-                labels += 1
-            take.drives.update(kept=True)
-    except Conflict as busy:
-        log.info("The labels of %s wait: %s", take, busy)
-        return 0
-    except Invalid as refused:
-        problem = str(refused)
-        log.warning("The labels of %s cannot be kept: %s", take, problem)
-    Take.objects.filter(pk=take.pk).update(kept_at=Now(), recording=row, problem=problem)
-    told = {
-        "episode": take.episode,
-        "recording": row.pk if row else None,
-        "labels": labels,
-        "problem": problem,
-    }
-    transaction.on_commit(lambda: lines.send(lines.up(session.pk), {"type": "kept", **told}))
+    with transaction.atomic():
+        # Whoever marks, trims or discards meanwhile waits, so that it is not taken for kept.
+        locked = Take.objects.select_for_update(of=["self"], no_key=True)
+        take = locked.select_related("session__study", "by", "marked_by").get(pk=take.pk)
+        try:
+            row, labels, problem = *_store(take), ""
+        except Conflict as busy:
+            log.info("The labels of %s wait: %s", take, busy)
+            return 0
+        except Invalid as refused:
+            row, labels, problem = Recording.objects.filter(episode=take.episode).first(), 0, str(refused)
+            log.warning("The labels of %s cannot be kept: %s", take, problem)
+        take.kept_at, take.recording, take.problem = Now(), row, problem
+        take.save(update_fields=["kept_at", "recording", "problem"])
+        told = {"episode": take.episode, "recording": row and row.pk, "labels": labels, "problem": problem}
+        channel = lines.up(take.session_id)
+        transaction.on_commit(lambda: lines.send(channel, {"type": "kept", **told}))
     return labels
+
+
+def _store(take: Take) -> tuple[Recording | None, int]:
+    """The recording of an episode, where it has any steps, and how many labels are kept of it."""
+    session, study = take.session, take.session.study
+    if not take.steps:
+        return None, 0
+    source = {"session": session.pk, "number": take.number, "alone": session.alone}
+    row = recordings.record(study, take.episode, take.by, source)
+    found = answers(take)
+    for kind, person, answer in found:
+        recordings.keep_session(study, row, person, answer, kind=kind, seconds=take.steps * session.seconds)
+    take.drives.update(kept=True)
+    return row, len(found)
 
 
 def answers(take: Take) -> list[tuple[str, Any, dict[str, Any]]]:
@@ -131,8 +138,8 @@ def close(session: int, why: str) -> None:
 def ended(take: Take, message: dict[str, Any]) -> None:
     """Writes down that an episode is over. Said again, it changes nothing."""
     with transaction.atomic():
-        Take.objects.filter(pk=take.pk).update(
-            ended_at=Coalesce("ended_at", Now()), steps=message["steps"], score=message["score"],
+        Take.objects.filter(pk=take.pk, ended_at=None).update(
+            ended_at=Now(), steps=message["steps"], score=message["score"],
             success=message["success"], why=message["why"] or "", done=message.get("stages") or {},
         )  # fmt: skip
         take.drives.filter(stop=None).update(
@@ -147,8 +154,20 @@ def ended(take: Take, message: dict[str, Any]) -> None:
 
 def sweep() -> None:
     """Keeps what was not kept, and ends what nobody ended: a supervisor was killed in between."""
-    left = Take.objects.select_related("session__study", "by", "marked_by")
-    for take in left.filter(ended_at=None, session__status=Status.ENDED):
-        close(take.session_id, take.session.why)
-    for take in left.filter(ended_at__isnull=False, kept_at=None):
-        keep(take)
+    for session in Session.objects.filter(status=Status.ENDED, takes__ended_at=None).distinct():
+        with _others_go_on():
+            close(session.pk, session.why)
+    for take in Take.objects.filter(ended_at__isnull=False, kept_at=None):
+        with _others_go_on():
+            keep(take)
+
+
+@contextmanager
+def _others_go_on() -> Iterator[None]:
+    """One episode that cannot be kept, whatever the reason, stands in no other's way. It is tried again."""
+    try:
+        yield
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        log.exception("What was lived could not be kept.")

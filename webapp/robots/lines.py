@@ -14,6 +14,8 @@ from typing import Any
 
 import redis
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from webapp.celery import app
@@ -48,8 +50,8 @@ def line() -> redis.Redis:
 
 
 def async_line() -> redis.asyncio.Redis:
-    """The same for an event loop."""
-    return redis.asyncio.Redis.from_url(address(), socket_connect_timeout=2)
+    """The same for an event loop. It never comes back by itself: who listens is to know that something was missed."""
+    return redis.asyncio.Redis.from_url(address(), socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
 
 
 _lines: dict[str, redis.Redis] = {}

@@ -62,7 +62,7 @@ def session(one: Session, take: Take | None) -> dict[str, Any]:
     }
 
 
-def hello(one: Session, take: Take | None, name: str, may: bool) -> dict[str, Any]:
+def hello(one: Session, take: Take | None, name: str) -> dict[str, Any]:
     """All that a page needs to begin: what comes after it is news."""
     said = take.said.select_related("by") if take else []
     steerer = one.steerer.username if one.steerer else None
@@ -72,7 +72,7 @@ def hello(one: Session, take: Take | None, name: str, may: bool) -> dict[str, An
         "session": session(one, take),
         "scene": take.scene if take else None,
         "state": take.state if take else None,
-        "you": {"name": name, "steers": steerer == name, "may": may and not one.alone},
+        "you": {"name": name, "steers": steerer == name, "may": not one.alone},
         "steerer": steerer,
         "asking": one.asking,
         "motions": one.motions,

@@ -19,6 +19,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from annotation.errors import Conflict, Invalid
+from annotation.interfaces import hindsight
 from annotation.models import Role
 from trainers.envs.registry import WORLDS
 from webapp.celery import app
@@ -64,7 +65,7 @@ def start_session(
     `repeats`: the session whose seeds are played again. `alone`: nobody steers, and `episodes` are lived one after
     another, as many as that session had where there is one; then it ends.
     """
-    _check_world(world, task)
+    _check_world(world, task, dials or {})
     _check_pilot(study, world, pilot, policy)
     if not 1 <= hold <= MOST_HOLD:
         raise Invalid(f"Found {hold} steps; what was said holds for 1 to {MOST_HOLD}.", field="hold")
@@ -91,7 +92,7 @@ def start_session(
     return session
 
 
-def _check_world(world: str, task: str) -> None:
+def _check_world(world: str, task: str, dials: Any) -> None:
     entry = WORLDS.get(world)
     if entry is None:
         raise Invalid(f"There is no world {world!r}. Known worlds: {', '.join(WORLDS)}.", field="world")
@@ -99,8 +100,18 @@ def _check_world(world: str, task: str) -> None:
         raise Invalid(
             f"{entry.title} needs the package {entry.needs}, which is not installed.", field="world"
         )
-    if task and entry.tasks and task not in entry.tasks:
+    if task and task not in entry.tasks:
         raise Invalid(f"There is no task {task!r} there. Known: {', '.join(entry.tasks)}.", field="task")
+    if not isinstance(dials, Mapping):
+        raise Invalid(
+            f'Found {str(dials)[:60]!r}; expected an object: {{"camera_shift": 0.1}}.', field="dials"
+        )
+    for name, value in dials.items():
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise Invalid(
+                f"Found {str(value)[:60]!r} as {str(name)[:60]!r}; expected a number, or true or false.",
+                field="dials",
+            )
 
 
 def _check_pilot(study, world: str, pilot: str, policy: Artifact | None) -> None:
@@ -290,18 +301,16 @@ def mark(*, session: Session, by, success: bool, stages: Mapping[str, Any] | Non
             raise Conflict("There is no episode to mark yet.")
         if not {"hindsight", "driving"} & set(session.study.kinds):
             raise Conflict(NOT_ASKED.format("hindsight"))
-        take.marked, take.stages, take.marked_by, take.kept_at = bool(success), dict(stages or {}), by, None
+        said = hindsight.Answer(
+            0, success=success, stages=stages or {}
+        )  # refused now, if no label could keep it
+        take.marked, take.stages, take.marked_by, take.kept_at = said.success, dict(said.stages), by, None
         take.save(update_fields=["marked", "stages", "marked_by", "kept_at"])
         _tell_all(session, {"type": "marked", "episode": take.episode, "success": take.marked, "by": str(by)})
     return take
 
 
-# --- driving and demonstrations
-
-
-def drive(session: Session, action: list[float]) -> None:
-    """A driver's action, on its way at once: the next one replaces it; what was done stands in the episode."""
-    lines.send(lines.down(session.pk), {"type": "drive", "action": action})
+# --- demonstrations: each is of one person, who alone may throw it away or trim it
 
 
 def record(*, session: Session, by, ref: UUID) -> Drive:
@@ -309,7 +318,7 @@ def record(*, session: Session, by, ref: UUID) -> Drive:
     with transaction.atomic():
         session = _steered(session, by)
         take = session.takes.filter(ended_at=None).last()
-        known = Drive.objects.filter(ref=ref).first()
+        known = Drive.objects.filter(ref=ref, take__session=session).first()
         if known:
             return known
         if take is None:
@@ -319,29 +328,34 @@ def record(*, session: Session, by, ref: UUID) -> Drive:
         recorded = take.drives.filter(discarded=False)
         if recorded.filter(closed=True).exists():
             raise Conflict(
-                "A stretch of this episode is recorded already. Discard it, or begin another episode."
+                "A stretch of this episode is recorded already. Discard it, if it is yours, or begin another episode."
             )
         open_one = recorded.last()
         if open_one:
-            open_one.closed = True
-            open_one.save(update_fields=["closed"])
-            _tell(session, {"type": "look"})
+            _stop_recording(session)
+            open_one.refresh_from_db()
             return open_one
         made = Drive.objects.create(take=take, by=by, ref=ref)
         _tell(session, {"type": "look"})
     return made
 
 
+def _stop_recording(session: Session) -> None:
+    """What is being recorded ends with the step under way: the supervisor knows which that is."""
+    if Drive.objects.filter(take__session=session, closed=False).update(closed=True):
+        _tell(session, {"type": "look"})
+
+
 def discard(*, session: Session, by) -> Drive:
     """Throws away the newest recorded stretch of the episode: no label is made of it. The steps stay."""
     with transaction.atomic():
         session = _steered(session, by)
-        found = Drive.objects.filter(take=session.takes.last(), discarded=False).last()
+        found = Drive.objects.filter(take=session.takes.last(), by=by, discarded=False).last()
         if found is None:
-            raise Conflict("Nothing is recorded in this episode that could be discarded.")
+            raise Conflict("You recorded nothing in this episode that could be discarded.")
+        Take.objects.filter(pk=found.take_id).update(kept_at=None)  # before its drives, as where it is kept
         found.discarded = found.closed = True
         found.save(update_fields=["discarded", "closed"])
-        Take.objects.filter(pk=found.take_id).update(kept_at=None)
         _tell_all(session, recording(found))
     return found
 
@@ -358,9 +372,9 @@ def trim(*, session: Session, by, start: int, stop: int) -> Drive:
             raise Invalid(f"Found the steps {start!r} to {stop!r}; expected at least one.", field="stop")
         if take.ended_at is not None and stop > take.steps:
             raise Invalid(f"Found the step {stop}; the episode has {take.steps}.", field="stop")
+        Take.objects.filter(pk=take.pk).update(kept_at=None)
         found.start, found.stop = start, stop
         found.save(update_fields=["start", "stop"])
-        Take.objects.filter(pk=take.pk).update(kept_at=None)
         _tell_all(session, recording(found))
     return found
 
@@ -379,13 +393,11 @@ def steer(*, session: Session, by, here: Collection[str]) -> bool:
             return True
         free = session.steerer is None or session.steerer.username not in here
         if free:
-            session.steerer = by
-            session.asking = [one for one in session.asking if one != by.username]
+            _hand_over(session, by)
         elif by.username not in session.asking:
             session.asking = [*session.asking, by.username]
-        session.save(update_fields=["steerer", "asking"])
-        _tell(session, {"type": "look"})
-        _tell_people(session)
+            session.save(update_fields=["asking"])
+            _tell_people(session)
     return free
 
 
@@ -399,12 +411,18 @@ def give(*, session: Session, by, to: str, here: Collection[str]) -> Session:
             raise Invalid(f"{to[:100]!r} is no member of this study.", field="to")
         if to not in here:
             raise Conflict(f"{to} is not here. Wait until they are.")
-        session.steerer = found.user
-        session.asking = [one for one in session.asking if one != to]
-        session.save(update_fields=["steerer", "asking"])
-        _tell(session, {"type": "look"})
-        _tell_people(session)
+        _hand_over(session, found.user)
     return session
+
+
+def _hand_over(session: Session, to) -> None:
+    """From now on `to` steers. What was being recorded was the other one's, and ends here."""
+    _stop_recording(session)
+    session.steerer = to
+    session.asking = [one for one in session.asking if one != to.username]
+    session.save(update_fields=["steerer", "asking"])
+    _tell(session, {"type": "look"})
+    _tell_people(session)
 
 
 # --- what they share

@@ -25,7 +25,7 @@ from webapp.robots import keeping, lines, services
 from webapp.robots.child import Child
 from webapp.robots.company import Company
 from webapp.robots.messages import correction, recording, status
-from webapp.robots.models import Said, Session, Status, Take
+from webapp.robots.models import Drive, Said, Session, Status, Take
 from webapp.runs.workers import presence
 
 TICK_SECONDS = 0.5
@@ -34,6 +34,8 @@ DESERTED_SECONDS = 600.0
 """A session that nobody has watched for so long ends: it holds a worker's place."""
 MOST_STRIKES = 3
 LEAVE_SECONDS = 5.0
+AWAY = "PostgreSQL cannot be reached: the robot stands still until it is back."
+DEAF = "Valkey could not be reached, so nobody could steer, and the robot was paused."
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -48,7 +50,7 @@ class Supervision:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.pk = session.pk
+        self.pk, self.attempt = session.pk, session.attempt
         self.company = Company()
         if session.attempt > 1 and session.steerer:
             self.company.expect(session.steerer.username, time.monotonic())
@@ -61,6 +63,8 @@ class Supervision:
         self.over = threading.Event()
         self.leaving = False
         self.ready = False
+        self.deaf = False
+        """Whether the line to the pages is down."""
 
     # --- from beginning to end
 
@@ -83,7 +87,7 @@ class Supervision:
 
     def _attempt(self) -> int:
         """One child from start to end: its exit code."""
-        self._hold(strikes=F("strikes") + 1)
+        self._insist(lambda: self._hold(strikes=F("strikes") + 1))
         self.session.home.mkdir(parents=True, exist_ok=True)
         self.ready = False
         self.child = Child(self.session.home, self._write_spec())
@@ -98,7 +102,7 @@ class Supervision:
 
     def _again(self, code: int) -> bool:
         """What is to be done now that the child has ended; whether another is needed."""
-        now = self._row()
+        now = self._insist(self._row)
         if now.ending:
             self._end(now.why)
             return False
@@ -153,6 +157,10 @@ class Supervision:
     def _look(self) -> None:
         """Compares what the session should be doing with what it does: a word that was lost is found here."""
         row = self.session = self._row()
+        if row.attempt != self.attempt:
+            raise Superseded(
+                f"Session {self.pk} is held by attempt {row.attempt}, no longer by {self.attempt}."
+            )
         now = time.monotonic()
         self.company.look(now)
         if row.ending or presence.closing.is_set():
@@ -162,9 +170,7 @@ class Supervision:
         elif row.steerer and not row.paused and self.company.left(row.steerer.username, now):
             self._pause_for(row.steerer.username)
         elif not row.alone and now - self.company.anybody_at > DESERTED_SECONDS:
-            Session.objects.mine(self.pk, row.attempt).update(
-                ending=True, why="Nobody watched it any more, so it was sent away."
-            )
+            self._hold(ending=True, why="Nobody watched it any more, so it was sent away.")
         else:
             self._tell_child({"type": "pause" if row.paused else "resume"})
             if row.paused and row.status == Status.RUNNING:
@@ -186,8 +192,8 @@ class Supervision:
 
     def _pause_for(self, name: str) -> None:
         """Who steers is gone: the robot stands still, and nothing is lost."""
-        why = f"The connection of {name} was lost, so the robot was paused."
-        Session.objects.mine(self.pk, self.session.attempt).update(paused=True, paused_at=Now(), why=why)
+        why = DEAF if self.deaf else f"The connection of {name} was lost, so the robot was paused."
+        self._hold(paused=True, paused_at=Now(), why=why)
         self._tell_child({"type": "pause"})
         self.company.forget(name)  # whoever resumes it meanwhile, by a program say, is not stopped again
         self._status(Status.PAUSED, why)
@@ -201,9 +207,9 @@ class Supervision:
             wanted = self._next(row, newest)
         else:
             if row.alone and not self.leaving:
-                Session.objects.mine(self.pk, row.attempt).update(
-                    ending=True, why="All its episodes are lived."
-                )
+                self._hold(ending=True, why="All its episodes are lived.")
+            elif not row.alone and self.take is None and row.status != Status.WAITING:
+                self._status(Status.WAITING, newest.why)  # what was lost is a process, and no episode with it
             return
         if self.take is None or self.take.pk != wanted.pk:
             self.take = wanted
@@ -239,9 +245,11 @@ class Supervision:
         for pk in gone.values_list("pk", flat=True):
             self._tell_child({"type": "let_go", "id": pk})
         for one in self.take.drives.filter(Q(start=None) | Q(closed=True, stop=None)):
-            one.start = self.step if one.start is None else one.start
-            one.stop = self.step if one.closed and one.stop is None else one.stop
-            one.save(update_fields=["start", "stop"])
+            # Only what is not known yet: it may be trimmed at this very moment.
+            mine = Drive.objects.filter(pk=one.pk)
+            mine.filter(start=None).update(start=self.step)
+            mine.filter(closed=True, stop=None).update(stop=self.step)
+            one.refresh_from_db()
             self._tell_all(recording(one))
 
     # --- what the child says
@@ -329,15 +337,17 @@ class Supervision:
             try:
                 with lines.line() as line, line.pubsub() as ears:
                     ears.subscribe(lines.down(self.pk), lines.up(self.pk))
+                    self.deaf = False
                     while not self.over.is_set():
                         message = ears.get_message(ignore_subscribe_messages=True, timeout=0.5)
                         if message:
                             self._hear(json.loads(message["data"]))
             except lines.LineDown as problem:
+                self.deaf = True
                 log.warning("Session %s waits for Valkey: %s", self.pk, problem)
-                self.over.wait(0.5)
             except Exception:
                 log.exception("A word to session %s could not be taken.", self.pk)
+            self.over.wait(0.5)
 
     def _hear(self, message: dict[str, Any]) -> None:
         match message["type"]:
@@ -360,12 +370,15 @@ class Supervision:
             self.child.wake()
 
     def _row(self) -> Session:
-        return Session.objects.select_related("study", "policy", "steerer").get(pk=self.pk)
+        found = Session.objects.select_related("study", "policy", "steerer").filter(pk=self.pk).first()
+        if found is None:
+            raise Superseded(f"Session {self.pk} was deleted.")
+        return found
 
     def _hold(self, **values: Any) -> None:
         """Writes to the session where this attempt still holds it, and says that it lives."""
-        if not Session.objects.mine(self.pk, self.session.attempt).update(heartbeat_at=Now(), **values):
-            raise Superseded(f"Session {self.pk} is no longer held by attempt {self.session.attempt}.")
+        if not Session.objects.mine(self.pk, self.attempt).update(heartbeat_at=Now(), **values):
+            raise Superseded(f"Session {self.pk} is no longer held by attempt {self.attempt}.")
 
     def _status(self, to: Status, why: str = "") -> None:
         self._insist(lambda: self._hold(status=to, why=why))
@@ -376,9 +389,7 @@ class Supervision:
 
         def write() -> None:
             with transaction.atomic():
-                Session.objects.mine(self.pk, self.session.attempt).update(
-                    status=Status.ENDED, why=why, ended_at=Now(), worker=""
-                )
+                self._hold(status=Status.ENDED, why=why, ended_at=Now(), worker="")
                 keeping.close(self.pk, why)
 
         self._insist(write)
@@ -399,6 +410,7 @@ class Supervision:
                     raise
                 log.warning("Session %s waits for the database: %s", self.pk, problem)
                 self._tell_child({"type": "pause"})  # until the session's row can be read again
+                self._tell_all(status(Status.LOST, AWAY))
                 connection.close()
                 time.sleep(1)
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from celery import shared_task
-from django.db import close_old_connections, connection, transaction
+from django.db import close_old_connections, transaction
 from django.db.models import Count, F, Q
 from django.db.models.functions import Now
 from django.dispatch import receiver
@@ -16,6 +16,7 @@ from webapp.robots import keeping, lines, services
 from webapp.robots.messages import status
 from webapp.robots.models import HELD, SILENT_AFTER, Session, Status
 from webapp.robots.supervision import Superseded, Supervision
+from webapp.runs.alone import alone
 from webapp.runs.models import Worker
 from webapp.runs.workers import presence, swept
 
@@ -59,7 +60,7 @@ def claim(pk: int) -> Session | None:
 def sweep(**_: Any) -> None:
     """Takes back the sessions of dead workers, sends what nobody heard of, and keeps what was not kept. Once each."""
     with transaction.atomic():
-        if not _alone():
+        if not alone(SWEEPING):
             return
         alive = Worker.objects.values_list("name", flat=True)
         orphans = Session.objects.filter(Q(status__in=HELD) | ~Q(worker="")).open()
@@ -96,9 +97,3 @@ def _take_back(session: Session) -> None:
     session.save(update_fields=["status", "why", "ended_at", "worker", "sent_at", "heartbeat_at"])
     told = status(session.status, session.why)
     transaction.on_commit(lambda: lines.send(lines.up(session.pk), told))
-
-
-def _alone() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [SWEEPING])
-        return cursor.fetchone()[0]

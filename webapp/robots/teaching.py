@@ -38,12 +38,13 @@ def teach(*, session: Session, by, config: dict[str, Any] | None = None, seed: i
     for take in Take.objects.filter(session=session, ended_at__isnull=False, kept_at=None):
         keeping.keep(take)
     snapshot = freeze(study=session.study, by=by)
-    run = start_run(
-        study=session.study, snapshot=snapshot, method=method, config=config or {}, by=by, seed=seed,
-        inputs={"robot_policy": session.policy}, name=f"taught in session {session.pk}",
-    )  # fmt: skip
-    run.provenance["session"] = session.pk
-    run.save(update_fields=["provenance"])
+    with transaction.atomic():  # a worker hears of the run when all of it is written
+        run = start_run(
+            study=session.study, snapshot=snapshot, method=method, config=config or {}, by=by, seed=seed,
+            inputs={"robot_policy": session.policy}, name=f"taught in session {session.pk}",
+        )  # fmt: skip
+        run.provenance["session"] = session.pk
+        run.save(update_fields=["provenance"])
     return run
 
 
@@ -65,12 +66,11 @@ def try_alone(*, session: Session, by, run: Any = None) -> Session:
             raise Conflict(f"Run {found.pk} is {found.status} and has made no policy yet. Wait until it has.")
     if policy is None and session.pilot == Pilot.POLICY:
         raise Conflict("The session's policy is gone.")
-    with transaction.atomic():
-        return services.start_session(
-            study=session.study, by=by, world=session.world, task=session.task,
-            pilot=Pilot.POLICY if policy else session.pilot, policy=policy, seed=session.seed,
-            dials=session.dials, hold=session.hold, alone=True, repeats=session,
-        )  # fmt: skip
+    return services.start_session(
+        study=session.study, by=by, world=session.world, task=session.task,
+        pilot=Pilot.POLICY if policy else session.pilot, policy=policy, seed=session.seed,
+        dials=session.dials, hold=session.hold, alone=True, repeats=session,
+    )  # fmt: skip
 
 
 def _run(session: Session, asked: Any) -> Run:

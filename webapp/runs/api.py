@@ -494,6 +494,9 @@ class AffectedRunOut(Schema):
     method: str
     status: str
     snapshot: int | None
+    learned: list[int] = Field(
+        description="Of the snapshots above, those it began with or was sent while it learned."
+    )
     through: list[int] = Field(description="Runs whose models it started from.")
     models: list[int] = Field(description="The artifacts it left.")
 
@@ -516,6 +519,7 @@ def affected(request: HttpRequest, pk: int, item: int | None = None, person: int
                 "method": row["run"].method,
                 "status": row["run"].status,
                 "snapshot": row["run"].snapshot_id,
+                "learned": [one.pk for one in row["snapshots"]],
                 "through": row["through"],
                 "models": [one.pk for one in row["models"]],
             }

@@ -25,10 +25,11 @@ from typing import Any
 
 from celery import shared_task
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 
 from annotation import exchanges
 from annotation.models import Exchange, Study
+from webapp.runs.alone import alone
 from webapp.runs.models import Artifact, Worker
 
 TIMEOUT_SECONDS = 60.0
@@ -276,7 +277,7 @@ _sent_again: dict[int, float] = {}
 def send_again() -> int:
     """Sends what no worker took up: its message was lost, or the worker died at it. Returns how many."""
     with transaction.atomic():
-        if not Worker.objects.alive().taking("jobs").exists() or not _alone():
+        if not Worker.objects.alive().taking("jobs").exists() or not alone(SENDING_AGAIN):
             return 0
         now = time.monotonic()
         for exchange, at in list(_sent_again.items()):
@@ -291,9 +292,3 @@ def send_again() -> int:
         _sent_again[exchange] = now
         exchanges.send(exchange)
     return len(lost)
-
-
-def _alone() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [SENDING_AGAIN])
-        return cursor.fetchone()[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db.models import Count
@@ -11,7 +11,7 @@ from annotation.models import Candidate, Item, Label, Snapshot, Task
 from trainers import registry
 from trainers.metrics import METRICS, PRIMARY
 from webapp.runs.loop import new_labels
-from webapp.runs.models import Artifact, Loop, Run, RunInput, Series, Status
+from webapp.runs.models import Artifact, Command, Loop, Run, RunInput, Series, Status
 
 KIND_WORDS = {"policy": "Policy", "reward_model": "Reward model", "items": "Proposals", "report": "Report"}
 ROLE_WORDS = {
@@ -58,13 +58,19 @@ def of_run(run: Run) -> dict[str, Any]:
 def trained_on(snapshots: Iterable[Snapshot]) -> list[dict[str, Any]]:
     """Every run that learned from one of these snapshots, at whatever remove, with the models it left.
 
-    A run that starts from a model has in it what that model was trained on: `through` says which runs handed it on.
+    A run that starts from a model has in it what that model was trained on: `through` says which runs handed it on,
+    `snapshots` what it was given of these itself: to begin with, or while it learned.
     """
     found: dict[int, dict[str, Any]] = {}
-    layer = list(Run.objects.filter(snapshot__in=list(snapshots)).select_related("snapshot"))
+    given = _given({one.pk: one for one in snapshots})
+
+    def listed(run: Run) -> dict[str, Any]:
+        return {"run": run, "models": [], "through": [], "snapshots": given.get(run.pk, [])}
+
+    layer = list(Run.objects.filter(pk__in=given).select_related("snapshot"))
     while layer:
         for run in layer:
-            found.setdefault(run.pk, {"run": run, "models": [], "through": []})
+            found.setdefault(run.pk, listed(run))
         made = Artifact.objects.filter(run__in=[run.pk for run in layer]).order_by("step", "pk")
         for artifact in made:
             found[artifact.run_id]["models"].append(artifact)
@@ -72,12 +78,24 @@ def trained_on(snapshots: Iterable[Snapshot]) -> list[dict[str, Any]]:
         layer = []
         for use in uses.order_by("run", "pk"):
             if use.run_id not in found:
-                found[use.run_id] = {"run": use.run, "models": [], "through": []}
+                found[use.run_id] = listed(use.run)
                 layer.append(use.run)
             through = found[use.run_id]["through"]
             if use.artifact.run_id not in through:
                 through.append(use.artifact.run_id)
     return sorted(found.values(), key=lambda one: -one["run"].pk)
+
+
+def _given(snapshots: Mapping[int, Snapshot]) -> dict[int, list[Snapshot]]:
+    """Which runs began with one of these snapshots, or were sent it while they learned from people; by the run."""
+    found: dict[int, list[Snapshot]] = {}
+    begun = Run.objects.filter(snapshot__in=snapshots).values_list("pk", "snapshot")
+    sent = Command.objects.filter(kind=Command.Kind.LABELS, args__snapshot__in=list(snapshots))
+    for run, snapshot in [*begun, *sent.order_by("pk").values_list("run", "args__snapshot")]:
+        mine = found.setdefault(run, [])
+        if snapshots[snapshot] not in mine:
+            mine.append(snapshots[snapshot])
+    return found
 
 
 def of_loop(loop: Loop) -> dict[str, Any]:

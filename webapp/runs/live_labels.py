@@ -13,22 +13,26 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from django.db import connection, transaction
-from django.db.models import Max
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Count, DurationField, ExpressionWrapper, Max, Min
 from django.db.models.functions import Now
 
 from annotation.errors import Conflict, Invalid
-from annotation.models import Label
+from annotation.models import Label, Snapshot
 from annotation.snapshots import freeze
 from trainers import registry
+from webapp.runs.alone import alone
 from webapp.runs.models import Artifact, Command, Event, Run, Status
 from webapp.runs.progress import note, nudge
 from webapp.runs.services import add_proposed, proposal_key
 
-AFTER_LABELS = 10
-"""So many new labels are sent to a run at once; fewer when they have waited."""
-AFTER = timedelta(seconds=10)
-"""How long a single new label waits for others."""
+AFTER_LABELS, AFTER_SHARE = 10, 0.1
+"""So many new labels are sent to a run at once, or such a share of what it has; fewer when they have waited."""
+AFTER, AFTER_MORE = timedelta(seconds=10), 0.01
+"""How long a single new label waits for others: so many times as long for each record that the run has, once at least.
+What is frozen is the study, whole, each time: so that all a run is ever sent stays a small multiple of it."""
+ASKED_AS = {"clip_pair": "clips"}
+"""By the kind of record that a live method reads: the interface whose labels become it."""
 LOCK = 0x6C616265
 log = logging.getLogger(__name__)
 
@@ -39,16 +43,9 @@ def sweep() -> None:
     under_way = Run.objects.filter(status=Status.RUNNING, method__in=live, study__isnull=False)
     for run in under_way.select_related("study", "created_by"):
         with transaction.atomic():
-            if not _alone():
+            if not alone(LOCK):
                 return
             _attend(run)
-
-
-def _alone() -> bool:
-    """Whether this transaction, of all workers', does it. Given back when it ends."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
-        return cursor.fetchone()[0]
 
 
 def _attend(run: Run) -> None:
@@ -60,6 +57,10 @@ def _attend(run: Run) -> None:
             deliver(run)
     except (Conflict, OSError) as problem:
         log.warning("Run %s and study %s cannot exchange now: %s", run.pk, run.study_id, problem)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:  # one run's trouble is not every run's
+        log.exception("Run %s and study %s cannot exchange.", run.pk, run.study_id)
 
 
 def ask(run: Run) -> None:
@@ -84,10 +85,11 @@ def deliver(run: Run) -> Command | None:
     if sent.filter(applied_at=None).exists():
         return None
     last = sent.order_by("-pk").first()
+    had = Snapshot.objects.get(pk=last.args["snapshot"]) if last else run.snapshot
+    waited = ExpressionWrapper(Now() - Min("created_at"), DurationField())
     fresh = _fresh(run, last.args["newest"] if last else 0)
-    newest = fresh.aggregate(newest=Max("pk"))["newest"]
-    count = fresh.count()
-    if not count or (count < AFTER_LABELS and not fresh.filter(created_at__lt=Now() - AFTER).exists()):
+    found = fresh.aggregate(newest=Max("pk"), count=Count("pk"), waited=waited)
+    if not enough(found["count"], found["waited"], had.records if had else 0):
         return None
     try:
         snapshot = freeze(study=run.study, by=run.created_by, name=f"While run {run.pk} learned")
@@ -96,15 +98,28 @@ def deliver(run: Run) -> Command | None:
         return None
     if not any(snapshot.counts.get(kind) for kind in registry.entry(run.method).reads):
         return None
-    args = {"snapshot": snapshot.pk, "digest": snapshot.digest, "labels": count, "newest": newest}
+    args = {
+        "snapshot": snapshot.pk,
+        "digest": snapshot.digest,
+        "labels": found["count"],
+        "newest": found["newest"],
+    }
     command = Command.objects.create(run=run, kind=Command.Kind.LABELS, args=args)
     nudge(f"run:{run.pk}")
     return command
 
 
+def enough(count: int, waited: timedelta | None, had: int) -> bool:
+    """Whether `count` new labels, the oldest of which `waited`, are worth a snapshot to a run with `had` records."""
+    if not count or waited is None:
+        return False
+    return count >= max(AFTER_LABELS, AFTER_SHARE * had) or waited > AFTER * max(1.0, AFTER_MORE * had)
+
+
 def _fresh(run: Run, newest: int):
     """Labels that came after label `newest`; for a run that has had none, after its own snapshot was frozen."""
-    found = Label.objects.filter(study=run.study_id, pk__gt=newest)
+    kinds = [ASKED_AS[kind] for kind in registry.entry(run.method).reads]
+    found = Label.objects.filter(study=run.study_id, kind__in=kinds, pk__gt=newest)
     if not newest and run.snapshot:
         found = found.filter(created_at__gt=run.snapshot.created_at)
     return found

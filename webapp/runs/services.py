@@ -14,7 +14,7 @@ import kombu.exceptions
 import psutil
 import redis.exceptions
 from django.core.exceptions import ValidationError
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Count, Model, Q
 from django.db.models.functions import Now
 
@@ -28,6 +28,7 @@ from trainers.envs.registry import RULES
 from trainers.episodes import CLIP, Clip
 from webapp.celery import app
 from webapp.runs import artifacts
+from webapp.runs.alone import alone
 from webapp.runs.models import (
     DEFAULT_QUEUE,
     Artifact,
@@ -383,7 +384,7 @@ def set_loop(*, study, by, **changes: Any) -> Loop:
 def sweep() -> None:
     """Puts the runs of dead workers back on the queue, and sends what no live worker has heard of. Once each."""
     with transaction.atomic():
-        if not _alone():
+        if not alone(SWEEPING):
             return
         dead = _dead_workers()
         orphans = Run.objects.held().filter(Q(worker__in=dead) | Q(pk__in=Run.objects.silent().values("pk")))
@@ -395,13 +396,6 @@ def sweep() -> None:
         log.info("Run %s is queued while a worker has a free place: sent again.", run.pk)
         if not send(run):
             break
-
-
-def _alone() -> bool:
-    """Whether this transaction, of all workers', does the sweeping. Given back when it ends."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [SWEEPING])
-        return cursor.fetchone()[0]
 
 
 def _dead_workers() -> list[str]:
