@@ -12,7 +12,8 @@ from annotation import exporters
 from annotation.errors import Invalid
 from annotation.formats import FORMATS
 from annotation.interfaces.registry import INTERFACES, interface
-from annotation.models import Policy
+from annotation.models import Policy, Recording
+from annotation.pairing import MOST_PAIRS
 from annotation.snapshots.card import SPDX
 from annotation.webhooks import EVENTS
 
@@ -231,6 +232,29 @@ class ImportForm(forms.Form):
         label="Licence of the file",
         help_text="Goes into the card of each snapshot, e.g. CC-BY-4.0.",
     )
+
+
+class PairsForm(forms.Form):
+    """How pairs of clips are drawn from a study's recordings; what `annotation.pairing.pair_clips` takes."""
+
+    world = forms.CharField(max_length=100, widget=forms.HiddenInput)
+    task = forms.CharField(required=False, max_length=200, widget=forms.HiddenInput)
+    recordings = forms.ModelMultipleChoiceField(Recording.objects.none(), required=False)
+    count = forms.IntegerField(
+        min_value=1, max_value=MOST_PAIRS, initial=20, label="Pairs", help_text="Each is one task to compare."
+    )
+    length = forms.IntegerField(
+        required=False, min_value=1, max_value=10**6, initial=30, label="Steps of a clip",
+        help_text="Cut out at random; left empty, each recording is shown whole.",
+    )  # fmt: skip
+    seed = forms.IntegerField(
+        min_value=0, max_value=2**31 - 1, initial=0, label="Seed",
+        help_text="The same one draws the same pairs again; another draws others.",
+    )  # fmt: skip
+
+    def __init__(self, *args, study, **rest):
+        super().__init__(*args, **rest)
+        self.fields["recordings"].queryset = study.recordings.all()
 
 
 class WebhookForm(forms.Form):

@@ -11,9 +11,10 @@ import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,8 +23,9 @@ from django.conf import settings
 from annotation.errors import Invalid
 from annotation.formats import FORMATS, MOST_UNPACKED, kibitz, steps_in_store
 from annotation.models import ImportJob, Recording, Study
-from annotation.recordings import record, store
+from annotation.recordings import facts_of, record, store
 from annotation.said import Row
+from annotation.segments import without_labels
 from trainers.episodes import Clip, Episode
 from trainers.episodes.sense import sensible
 from trainers.records import RecordError
@@ -36,22 +38,30 @@ FILE = re.compile(
 )
 Packed = dict[str, dict[str, zipfile.ZipInfo]]
 """By the name of an episode, its files by theirs."""
+LONGEST_END = 2**20
+"""Bytes of an end.json: some hundreds."""
+UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+"""What zipfile raises where bytes are damaged, packed in a way that it does not know, or under a password."""
 
 
 def rows(file: BinaryIO) -> Iterator[Row | RecordError]:
     """The records of a zip; none, where it brings episodes alone."""
     try:
         with zipfile.ZipFile(file) as packed:
-            here = _packed(packed)
-            named = [one for one in packed.namelist() if one.rpartition("/")[2] == RECORDS]
-            if named:
-                with packed.open(named[0]) as lines:
-                    yield from kibitz(lines, partial(_steps, packed, here))  # type: ignore[arg-type]
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as problem:
+            here, name = _packed(packed), _records_of(packed)
+            if name:
+                with packed.open(name) as lines:
+                    yield from kibitz(lines, cache(partial(_steps, packed, here)))  # type: ignore[arg-type]
+    except UNREADABLE as problem:
         yield RecordError(0, "", f"no zip that can be read: {problem}.", "Send the zip as it was exported.")
 
 
 FORMATS[FORMAT] = ("Records about robots with their episodes, as exported: a zip", rows)
+
+
+def _records_of(packed: zipfile.ZipFile) -> str:
+    """The file of records in a zip; empty where it brings episodes alone."""
+    return next((one for one in packed.namelist() if one.rpartition("/")[2] == RECORDS), "")
 
 
 def _packed(packed: zipfile.ZipFile) -> Packed:
@@ -68,15 +78,17 @@ def _steps(packed: zipfile.ZipFile, here: Packed, name: str) -> int | None:
         return steps_in_store(name)
     try:
         with packed.open(here[name]["end.json"]) as file:
-            steps = json.load(file)["steps"]  # checked against its rows before anything is stored
-    except (ValueError, TypeError, KeyError):
+            steps = json.loads(file.read(LONGEST_END))[
+                "steps"
+            ]  # checked against its rows before anything is stored
+    except (ValueError, TypeError, KeyError, *UNREADABLE):
         return None
     return steps if type(steps) is int else None
 
 
 @contextmanager
 def _unpacked(packed: zipfile.ZipFile, name: str, files: Mapping[str, zipfile.ZipInfo]) -> Iterator[Path]:
-    """The files of one episode in a folder of its name, for a moment."""
+    """The files of one episode in a folder of its name, for a moment; without what the zip's own records say of it."""
     settings.UPLOADS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.UPLOADS) as place:
         folder = Path(place) / name
@@ -84,6 +96,8 @@ def _unpacked(packed: zipfile.ZipFile, name: str, files: Mapping[str, zipfile.Zi
         for file, info in files.items():
             with packed.open(info) as source, (folder / file).open("wb") as target:
                 shutil.copyfileobj(source, target)
+        if _records_of(packed):
+            without_labels(folder)
         yield folder
 
 
@@ -124,19 +138,25 @@ def _problem(study: Study, packed: zipfile.ZipFile, name: str, files: Mapping[st
     theirs = Recording.objects.filter(episode=name).exclude(study=study).exists()
     if theirs:
         return "is another study's. Its arrays are here already; ask its owner."
-    with _unpacked(packed, name, files) as folder:
-        try:
+    try:
+        with _unpacked(packed, name, files) as folder:
             episode = Episode(folder)
             sensible(episode)
+            facts_of(episode)
             if name in store() and store().open(name).digest != episode.digest:
                 return "is here already, and another one."
-        except (ValueError, TypeError, KeyError, OSError, AttributeError) as problem:
-            return f"is no episode that can be read: {problem}."
+    except Invalid as problem:
+        return f"is no episode that can be kept: its {problem.field}. {problem}"
+    except (ValueError, TypeError, KeyError, OSError, AttributeError, *UNREADABLE) as problem:
+        return f"is no episode that can be read: {problem}."
     return ""
 
 
-def check_clips(study: Study, candidates: list[Any], brought: Mapping[str, int], line: int) -> None:
-    """Refuses an item whose answers are clips of episodes that the study has not, or of steps that they have not."""
+def check_clips(study: Study, candidates: list[Any], known: dict[str, int | None], line: int) -> None:
+    """Refuses an item whose answers are clips of episodes that the study has not, or of steps that they have not.
+
+    `known` has the steps of episodes: of those that come along at first, and of the study's as they are looked up.
+    """
     for number, one in enumerate(candidates):
         text = one.get("text") if isinstance(one, Mapping) else one
         if not isinstance(text, str) or not text.startswith("clip:"):
@@ -146,10 +166,10 @@ def check_clips(study: Study, candidates: list[Any], brought: Mapping[str, int],
         except ValueError:
             continue  # a text like another
         where = f"candidates[{number}]"
-        steps = brought.get(clip.episode)
-        if steps is None:
+        if clip.episode not in known:
             ours = Recording.objects.filter(study=study, episode=clip.episode, ended=True)
-            steps = ours.values_list("steps", flat=True).first()
+            known[clip.episode] = ours.values_list("steps", flat=True).first()
+        steps = known[clip.episode]
         if steps is None:
             raise RecordError(
                 line,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from annotation.models import Recording
 from trainers.envs.registry import WORLDS, world
+from trainers.envs.worlds import WorldError
 from trainers.episodes import Episode
 
 HIDDEN = "hidden"
@@ -76,12 +77,18 @@ def _drawn_anew(place: str, step: int, size: int, length: int) -> bytes | None:
 
     episode = Episode(Path(place))
     about, lived = episode.about, episode.steps
-    played = world(about.world)
-    played.reset(about.seed, about.task, about.dials)
-    for action in lived["action"][:step]:
-        played.step(action)
-    if about.state and step < len(lived) and not np.allclose(played.state(), lived["state"][step], atol=1e-4):
-        return None  # it was not lived from its seed on: what would be drawn is not what was seen
+    played, known = world(about.world), max(0, min(step, len(lived) - 1))
+    try:
+        seen = played.reset(about.seed, about.task, about.dials)
+        for action in lived["action"][:known]:
+            seen = played.step(action).observation
+        now, then = (played.state(), "state") if about.state else (seen, "observation")
+        if len(lived) and not np.allclose(now, lived[then][known], atol=1e-4):
+            return None  # it was not lived from its seed on: what would be drawn is not what was seen
+        for action in lived["action"][known:step]:
+            played.step(action)
+    except (ValueError, WorldError):
+        return None  # recorded by another version of the world, with a task, dials or numbers that this one has not
     kept = io.BytesIO()
     Image.fromarray(played.picture(size)).save(kept, "JPEG", quality=85)
     return kept.getvalue()

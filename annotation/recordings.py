@@ -5,8 +5,8 @@ The steps are files (`trainers.episodes`, in `settings.EPISODES`); a row of `Rec
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -20,7 +20,9 @@ from annotation.errors import Conflict, Invalid
 from annotation.interfaces.registry import interface
 from annotation.models import Assignment, Candidate, Item, Label, Recording, Study, Task
 from annotation.services import add_items, lock_positions, place_items, read_item, revise_label, submit_label
+from annotation.services.items import read_text
 from trainers.episodes import Clip, Episode, Episodes, NoEpisode
+from trainers.records import canonical
 
 SESSIONS = UUID("4b6a2a1e-6d0f-4f3b-9a53-2d1c7b1e9f00")
 """The namespace of the keys of labels that were given while an episode was lived."""
@@ -43,31 +45,32 @@ def record(study: Study, episode: str, by=None, source: Mapping[str, Any] | None
         lived = store().open(episode)
     except NoEpisode as problem:
         raise Invalid(str(problem), field="episode") from None
+    facts = facts_of(lived)
+    made = {**facts, "study": study, "by": by, "source": dict(source or {})}
+    with transaction.atomic():
+        row, _ = Recording.objects.update_or_create(episode=episode, defaults=facts, create_defaults=made)
+        if row.study_id != study.pk:
+            raise Invalid(
+                f"The episode {episode} is another study's. Record one of your own.", field="episode"
+            )
+    return row
+
+
+def facts_of(lived: Episode) -> dict[str, Any]:
+    """What the row of an episode says of it. Invalid where the episode says what no row can hold."""
     about, ended = lived.about, lived.ended or {}
     facts = {
-        "world": about.world,
-        "task": about.task,
+        "world": read_text(about.world, "world", most=100),
+        "task": read_text(about.task, "task", most=200),
         "seed": about.seed,
-        "policy": str(about.policy.get("name", "")),
+        "policy": read_text(str(about.policy.get("name", "")), "policy", most=200),
         "steps": len(lived),
         "score": ended.get("score"),
         "ended": bool(ended),
     }
     if ended.get("success") is not None:
         facts["success"] = ended["success"]
-    made = {**facts, "study": study, "by": by, "source": dict(source or {})}
-    row, _ = Recording.objects.update_or_create(
-        episode=episode, defaults=facts if _here(study, episode) else made, create_defaults=made
-    )
-    return row
-
-
-def _here(study: Study, episode: str) -> bool:
-    """Whether the study has this episode; Invalid where another one has."""
-    found = Recording.objects.filter(episode=episode).first()
-    if found and found.study_id != study.pk:
-        raise Invalid(f"The episode {episode} is another study's. Record one of your own.", field="episode")
-    return found is not None
+    return facts
 
 
 def asked_of(episode: Episode) -> str:
@@ -88,10 +91,11 @@ def clip_items(
     given = [
         (_clip(one, f"pairs[{n}][0]"), _clip(two, f"pairs[{n}][1]")) for n, (one, two) in enumerate(pairs)
     ]
-    rows = _recordings(study, [clip.episode for pair in given for clip in pair])
+    here = _opened(study, [clip.episode for pair in given for clip in pair])
     items = []
     for number, pair in enumerate(given):
-        asked = {asked_of(episode_of(_row(rows, clip, f"pairs[{number}]"))) for clip in pair}
+        shown = [_shown(here, clip, f"pairs[{number}]") for clip in pair]
+        asked = {asked_of(episode) for _, episode in shown}
         if len(asked) > 1:
             raise Invalid(
                 f"The two clips show different things to do: {' and '.join(sorted(asked))}. Pair clips of one task.",
@@ -100,7 +104,7 @@ def clip_items(
         items.append(
             {
                 "context": {"prompt": asked.pop()},
-                "candidates": [_candidate(rows[clip.episode], clip) for clip in pair],
+                "candidates": [_candidate(row, clip) for (row, _), clip in zip(shown, pair, strict=True)],
                 "external_id": " ".join(sorted(map(str, pair))),
                 "source": dict(source or {}),
             }
@@ -112,21 +116,21 @@ def episode_items(
     study: Study, recordings: Iterable[Recording], source: Mapping[str, Any] | None = None
 ) -> list[Item]:
     """Adds an item for each whole episode, to be looked at in hindsight; one that is asked about already stays."""
-    items = []
-    for row in recordings:
-        items.append(_episode_item(study, row, f"episode:{row.episode}", source))
+    names = [row.episode for row in recordings]
+    here = _opened(study, names)
+    items = [_episode_item(here, name, f"episode:{name}", source) for name in names]
     return add_items(study=study, items=items)
 
 
 def _episode_item(
-    study: Study, row: Recording, name: str, source: Mapping[str, Any] | None
+    here: Mapping[str, Opened], episode: str, name: str, source: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    found = _recordings(study, [row.episode])
-    whole = Clip(row.episode, 0, max(1, len(episode_of(row))))
-    _row(found, whole, "recordings")
+    lived = here[episode][1] if episode in here else None
+    whole = Clip(episode, 0, max(1, len(lived) if lived is not None else 1))
+    row, lived = _shown(here, whole, "recordings")
     return {
-        "context": {"prompt": asked_of(episode_of(row))},
-        "candidates": [_candidate(found[row.episode], whole)],
+        "context": {"prompt": asked_of(lived)},
+        "candidates": [_candidate(row, whole)],
         "external_id": name,
         "source": dict(source or {}),
     }
@@ -139,24 +143,37 @@ def _clip(value: Clip | str, where: str) -> Clip:
         raise Invalid(str(problem), field=where) from None
 
 
-def _recordings(study: Study, names: Iterable[str]) -> dict[str, Recording]:
-    return {row.episode: row for row in study.recordings.filter(episode__in=set(names))}
+Opened = tuple[Recording, Episode | None]
+"""A recording with its episode; None where its files are gone."""
 
 
-def _row(rows: Mapping[str, Recording], clip: Clip, where: str) -> Recording:
-    """The recording of a clip, which has its steps."""
-    row = rows.get(clip.episode)
+def _opened(study: Study, names: Iterable[str]) -> dict[str, Opened]:
+    """The study's recordings of these episodes by their names, each opened once."""
+    here, found = store(), {}
+    for row in study.recordings.filter(episode__in=set(names)):
+        found[row.episode] = row, here.open(row.episode) if row.episode in here else None
+    return found
+
+
+def _shown(here: Mapping[str, Opened], clip: Clip, where: str) -> tuple[Recording, Episode]:
+    """The recording and the episode that a clip is of; Invalid where it cannot be shown."""
+    row, episode = here.get(clip.episode, (None, None))
     if row is None:
         raise Invalid(f"This study has no recording of the episode {clip.episode}.", field=where)
-    steps = len(episode_of(row))
-    if clip.stop > steps:
+    if episode is None:
         raise Invalid(
-            f"Found the steps {clip.start} to {clip.stop}; the episode {clip.episode} has {steps}.",
+            f"The files of the episode {clip.episode} are missing from this studio's store. Bring them back, or leave "
+            "it out.",
+            field=where,
+        )
+    if clip.stop > len(episode):
+        raise Invalid(
+            f"Found the steps {clip.start} to {clip.stop}; the episode {clip.episode} has {len(episode)}.",
             field=where,
         )
     if not row.ended:
         raise Invalid(f"The episode {clip.episode} has not ended. Ask about it when it has.", field=where)
-    return row
+    return row, episode
 
 
 def _candidate(row: Recording, clip: Clip) -> dict[str, Any]:
@@ -180,8 +197,9 @@ def keep_session(
 ) -> Label:
     """A person's label of an episode that they steered or drove; item, task and label in one transaction.
 
-    `answer` is what the interface `kind` reads, or its Answer. Sent again, it is the same label; another answer of the
-    same person is a change of mind, which supersedes the first. The task is theirs alone: nobody is handed it.
+    `answer` is what the interface `kind` reads, or its Answer. Sent again, it is the same label, whatever became of it.
+    Another answer than the last one sent is a change of mind, and supersedes what the person says today; so is one that
+    they gave up before. The task is theirs alone: nobody is handed it.
     """
     if kind not in study.kinds:
         raise Invalid(
@@ -195,15 +213,29 @@ def keep_session(
         if turn is None:
             raise Conflict("Another request about this session was faster. Send yours again.")
         said = interface(kind).read(answer, turn) if isinstance(answer, Mapping) else answer
-        words = json.dumps(said.to_json(), sort_keys=True, ensure_ascii=False)
-        key = uuid5(SESSIONS, f"{study.pk} {recording.episode} {kind} {annotator.pk} {words}")
-        kept = Label.objects.filter(key=key).first()
-        if kept:
+        before, key = _last_sent(study, recording, annotator, kind, turn.assignment)
+        if before and canonical(before.answer) == canonical(said.to_json()):
             transaction.set_rollback(True)  # it was sent before: no place at the task is wanted
-            return kept
+            return before
         again = turn.assignment.state == Assignment.State.SUBMITTED
         submit = revise_label if again else submit_label
         return submit(task=task, annotator=annotator, answer=said, key=key, seconds=seconds)
+
+
+def _last_sent(
+    study: Study, recording: Recording, annotator, kind: str, assignment: Assignment
+) -> tuple[Label | None, UUID]:
+    """What was kept last of a session by this person, and the key of what is kept next: the keys count up.
+
+    What they said of it in the labelling room, under a key of its own, is not among it.
+    """
+    given = {one.key: one for one in Label.objects.filter(assignment=assignment)}
+    before = None
+    for number in count():
+        key = uuid5(SESSIONS, f"{study.pk} {recording.episode} {kind} {annotator.pk} {number}")
+        if key not in given:
+            return before, key
+        before = given[key]
 
 
 def _task_of_session(
@@ -214,7 +246,8 @@ def _task_of_session(
     lock_positions(study)
     item = study.items.filter(external_id=name).first()
     if item is None:
-        read = read_item(study, _episode_item(study, recording, name, source), judged=True)
+        asked = _episode_item(_opened(study, [recording.episode]), recording.episode, name, source)
+        read = read_item(study, asked, judged=True)
         place_items(study, [read])
         item = read[0]
     task = Task.objects.select_for_update(no_key=True).filter(item=item, kind=kind).first()

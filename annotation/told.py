@@ -37,22 +37,22 @@ class Gathered:
     key: str
     item: dict[str, Any]
     steps_of: StepsOf
-    clips: tuple[str, ...] = ()
+    clips: list[str] = field(default_factory=list)
     """What the item asks about."""
     said: list[Said] = field(default_factory=list)
-    people: dict[str, Person] = field(default_factory=dict)
-    had: set[str] = field(default_factory=set)
+    people: dict[tuple[str, Any], Person] = field(default_factory=dict)
+    """By the annotator and the label: who steered and drove in one episode gave two."""
+    had: set[tuple[str, frozenset[str]]] = field(default_factory=set)
+    """Who compared which two clips."""
 
     def takes(self, record: Told) -> bool:
         if self.key != key_of(record):
             return False
         if isinstance(record, ClipPair):
-            return record.annotator not in self.had
-        person = self.people.get(record.annotator)
+            return _compared(record) not in self.had
+        person = self.people.get(_whose(record))
         if person is None:
             return True
-        if person.source.get("label") != record.source.get("label"):
-            return False
         if isinstance(record, Drive):
             return person.drive is None and not person.corrections
         if isinstance(record, EpisodeMark):
@@ -72,12 +72,13 @@ class Gathered:
                 f"found {stop}; the episode {record.episode} has {steps} steps.",
                 "Mend this row.",
             )
-        self._ask((str(Clip(record.episode, 0, steps)),), record.source.get("clip"))
-        person = self.people.setdefault(record.annotator, Person(line, _source(record, line)))
-        person.source["label"] = record.source.get("label")
+        self._ask(str(Clip(record.episode, 0, steps)), record.source.get("clip"))
+        person = self.people.setdefault(_whose(record), Person(line, _source(record, line)))
         if isinstance(record, Drive):
             person.drive = record
-            self.item["candidates"][0]["source"].setdefault("driven", True)
+            candidate = self.item["candidates"][0]
+            if not candidate["policy"]:  # else a person took over from it for a while
+                candidate["source"].setdefault("driven", True)
         elif isinstance(record, EpisodeMark):
             person.mark = record
         else:
@@ -99,15 +100,13 @@ class Gathered:
                     f"found the steps {clip.start} to {clip.stop}; the episode has {steps}.",
                     "Mend this row.",
                 )
-        first = int(_index(record, "chosen") > _index(record, "rejected"))
-        clips = (record.chosen, record.rejected)
-        origins = (record.source.get("chosen"), record.source.get("rejected"))
-        self._ask(clips[::-1] if first else clips, *(origins[::-1] if first else origins))
+        for name in sorted(("chosen", "rejected"), key=lambda name: _index(record, name)):
+            self._ask(getattr(record, name), record.source.get(name))
         pair = self.clips.index(record.chosen), self.clips.index(record.rejected)
         marks = [Clip.read(mark) for mark in record.marks]
-        places = [next(n for n, one in enumerate(self.clips) if mark in Clip.read(one)) for mark in marks]
+        places = [next(n for n in pair if mark in Clip.read(self.clips[n])) for mark in marks]
         reason = record.source.get("reason")
-        self.had.add(record.annotator)
+        self.had.add(_compared(record))
         self.said.append(
             Watched(
                 pair,
@@ -132,23 +131,23 @@ class Gathered:
             )
         return steps
 
-    def _ask(self, clips: tuple[str, ...], *origins: Any) -> None:
-        if self.clips:
+    def _ask(self, clip: str, origin: Any) -> None:
+        """Lets the item ask about a clip too, if it does not yet."""
+        if clip in self.clips:
             return
-        self.clips = clips
-        for text, origin in zip(clips, origins, strict=True):
-            known = origin if isinstance(origin, Mapping) else {}
-            source = known.get("source") if isinstance(known.get("source"), Mapping) else {}
-            policy = known.get("policy") if isinstance(known.get("policy"), str) else ""
-            self.item["candidates"].append({"text": text, "policy": policy, "source": dict(source)})
+        self.clips.append(clip)
+        known = origin if isinstance(origin, Mapping) else {}
+        source = known.get("source") if isinstance(known.get("source"), Mapping) else {}
+        policy = known.get("policy") if isinstance(known.get("policy"), str) else ""
+        self.item["candidates"].append({"text": clip, "policy": policy, "source": dict(source)})
 
     def row(self) -> Row:
-        said = [one for name, person in self.people.items() for one in _said(name, person)]
+        said = [one for (name, _), person in self.people.items() for one in _said(name, person)]
         return Row(self.line, self.item, [*self.said, *said])
 
 
 def _said(name: str, person: Person) -> list[Said]:
-    mark, source = person.mark, {key: value for key, value in person.source.items() if key != "label"}
+    mark, source = person.mark, person.source
     success = mark.success if mark else None
     if person.drive:
         drive = person.drive
@@ -158,6 +157,14 @@ def _said(name: str, person: Person) -> list[Said]:
         ]
     stages = dict(mark.stages) if mark else {}
     return [Corrected(0, tuple(person.corrections), success, stages, tuple(person.lines), name, source)]
+
+
+def _whose(record: Told) -> tuple[str, Any]:
+    return record.annotator, record.source.get("label")
+
+
+def _compared(record: ClipPair) -> tuple[str, frozenset[str]]:
+    return record.annotator, frozenset((record.chosen, record.rejected))
 
 
 def _source(record: Told, line: int) -> dict[str, Any]:
@@ -173,6 +180,10 @@ def _index(record: ClipPair, name: str) -> int:
 
 
 def key_of(record: Told) -> str:
-    """Records with one key are about one item."""
-    about = sorted([record.chosen, record.rejected]) if isinstance(record, ClipPair) else [record.episode]
-    return records.canonical([records.prompt_json(record.prompt), record.source.get("item"), about])
+    """Records with one key are about one item: the one that they came from, or else the very same clips."""
+    item = record.source.get("item")
+    if isinstance(record, ClipPair):
+        about = sorted([record.chosen, record.rejected]) if item is None else []
+    else:
+        about = [record.episode]
+    return records.canonical([records.prompt_json(record.prompt), item, about])

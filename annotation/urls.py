@@ -62,6 +62,7 @@ urlpatterns = [
     path("remarks/<int:pk>/resolve/", review.resolve, name="resolve"),
     path("items/<int:pk>/", review.item, name="item"),
     path("studies/<int:pk>/mine/", mine.mine, name="mine"),
+    path("studies/<int:pk>/recordings/", recordings.of_study, name="recordings"),
     path("recordings/<slug:episode>/", recordings.recording, name="recording"),
     path("recordings/<slug:episode>/steps/", recordings.steps, name="recording_steps"),
     path("recordings/<slug:episode>/picture/<int:step>.jpg", recordings.picture, name="recording_picture"),

@@ -1,7 +1,8 @@
 """Records about robots together with the episodes they stand on, as one zip: enough to learn from anywhere.
 
     records.jsonl            Kibitz's own records
-    episodes/AA/NAME/…       each episode that a record names, as docs/episodes.md describes
+    episodes/AA/NAME/…       each episode that a record names, as docs/episodes.md describes; what the records say of it
+                             stands among its segments too, in the newest version
     manifest.json            what was asked for, every count, and by which bytes each episode is known
     README.md                the card
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 from django.conf import settings
@@ -21,6 +23,7 @@ from annotation.exporters.asked import Asked
 from annotation.exporters.chosen import Counts, Source, about, choose, process
 from annotation.exporters.dataset import EPOCH, Sink, put
 from annotation.models import Snapshot, Study
+from annotation.segments import Segments
 from annotation.snapshots import card
 from annotation.snapshots import episodes as stand
 from annotation.snapshots.facts import Facts
@@ -38,18 +41,23 @@ def episodes(source: Source, asked: Asked) -> Iterator[bytes]:
     """The zip, as it is made."""
     counts, facts, sink = Counts(), Facts(), Sink()
     described = about(source)
-    called = names(source.study if isinstance(source, Snapshot) else source)
-    with zipfile.ZipFile(sink, "w") as packed:
+    study = source.study if isinstance(source, Snapshot) else source
+    called, store = names(study), Episodes(settings.EPISODES)
+    with (
+        closing(Segments(study, lambda name: len(store.open(name)))) as said,
+        zipfile.ZipFile(sink, "w") as packed,
+    ):
         info = zipfile.ZipInfo("records.jsonl", EPOCH)
         info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
         with packed.open(info, "w") as file:
             for _, record in choose(source, asked, counts):
                 facts.note(record)
+                said.note(record)
                 file.write(records.dumps(record).encode() + b"\n")
                 yield from sink.take()
         listed = stand.described(facts.episodes)
         for one in listed:
-            _put_episode(packed, one, called)
+            _put_episode(packed, one, leaving(store.open(one["episode"]), called), said.lines(one["episode"]))
             yield from sink.take()
         found = {
             "snapshot": {"sha256": source.digest} if isinstance(source, Snapshot) else None,
@@ -64,15 +72,15 @@ def episodes(source: Source, asked: Asked) -> Iterator[bytes]:
     yield from sink.take()
 
 
-def _put_episode(packed: zipfile.ZipFile, one: dict[str, Any], called: Callable[[str], str]) -> None:
-    """Adds an episode's files; its row in the manifest learns by which bytes they are known."""
-    name = one["episode"]
-    files = leaving(Episodes(settings.EPISODES).open(name), called)
+def _put_episode(packed: zipfile.ZipFile, one: dict[str, Any], files: dict[str, bytes], said: bytes) -> None:
+    """Adds an episode's files, and what was said of it; its row in the manifest learns by which bytes it is known."""
     digest = digest_of_leaving(files)
     if digest != one["sha256"]:
         one["sha256"], one["in_the_studio"] = digest, one["sha256"]
+    if said:
+        files["segments.jsonl"] = files.get("segments.jsonl", b"") + said
     for file, content in sorted(files.items()):
-        put(packed, f"episodes/{name[:2]}/{name}/{file}", content)
+        put(packed, f"episodes/{one['episode'][:2]}/{one['episode']}/{file}", content)
 
 
 def names(study: Study) -> Callable[[str], str]:

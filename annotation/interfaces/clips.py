@@ -7,7 +7,6 @@ clip stood left is chance, drawn for each person; no record knows of it.
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from itertools import combinations, pairwise
 from typing import Any, Literal
 
 from annotation.errors import Invalid
@@ -30,21 +29,13 @@ LEAST = 2
 ACTIONS = {
     "neither": ("n", "neither: both are bad"),
     "reason": ("r", "give a reason with the answer"),
-    "play": ("space", "play, or hold still"),
-    "frame_back": (",", "one step back"),
-    "frame_on": (".", "one step on"),
-    "speed": ("v", "play at half, once, twice, four times the speed"),
-    "loop": ("l", "play in a loop, or once"),
+    **recorded.PLAYER,
     "side": ("a", "mark on the other clip"),
     "mark_in": ("i", "here begins what decided it"),
     "mark_out": ("o", "here ends what decided it"),
     "unmark": ("x", "take the last mark out"),
 }
-KEYS = [
-    ("1 … 7", "from “A is much better” over “tie” to “B is much better”"),
-    ("← →", "back and on by half a second"),
-    ("Home", "to the beginning"),
-]
+KEYS = [*verdicts.KEYS, *recorded.PLAYER_KEYS]
 
 NAMES = ("A", "B")
 MOST_MARKS = 20
@@ -108,9 +99,7 @@ def _check_mark(mark: Any, where: str) -> None:
 
 def tasks(candidates: list[Candidate], options: Options) -> list[list[Candidate]]:
     """The comparisons that an item asks for; of what is no clip, none."""
-    clips = [one for one in candidates if recorded.clip_of(one)]
-    pairs = combinations(clips, 2) if options.pairs == "all" else pairwise(clips)
-    return [list(pair) for pair in pairs]
+    return verdicts.compared([one for one in candidates if recorded.clip_of(one)], options.pairs)
 
 
 # --- showing and reading
@@ -133,13 +122,7 @@ def _as_shown(claim) -> dict | None:
         return None
     given = Answer(**claim.answer)
     order = [candidate.pk for candidate in claim.candidates]
-    choice = "ab"[order.index(given.chosen)] if given.choice == "chosen" else given.choice
-    return {
-        "choice": choice,
-        "strength": given.strength,
-        "reason": given.reason,
-        "marks": _written(given.marks, claim),
-    }
+    return {**verdicts.verdict_as_shown(given.verdict, order), "marks": _written(given.marks, claim)}
 
 
 def _written(marks: list[dict], claim) -> str:
@@ -230,10 +213,8 @@ def records(given: Label) -> list[ClipPair]:
     """One pair. Of a tie, and of two bad clips, the one with the lower index stands first."""
     answer = Answer(**given.answer)
     item = given.task.item
-    clips = {candidate.pk: candidate for candidate in item.candidates.all()}
-    first, second = (clips[pk] for pk in given.task.candidates)
-    if answer.choice == "chosen":
-        first, second = clips[answer.chosen], clips[answer.rejected]
+    first, second = verdicts.winner_first(given, answer.verdict)
+    clips = {one.pk: one for one in (first, second)}
     source = screen.lineage(given, chosen=first, rejected=second)
     if answer.reason:
         source["reason"] = answer.reason

@@ -11,7 +11,6 @@ from typing import Any
 from annotation.errors import Invalid
 from annotation.interfaces import recorded, screen
 from annotation.models import Candidate, Label
-from trainers.episodes import Clip
 from trainers.records.robots import Drive, EpisodeMark
 
 key = "driving"
@@ -25,11 +24,7 @@ ORDER = "random"
 FOLLOWS = ()
 LEAST = 1
 ACTIONS = {
-    "play": ("space", "play, or hold still"),
-    "frame_back": (",", "one step back"),
-    "frame_on": (".", "one step on"),
-    "speed": ("v", "play at half, once, twice, four times the speed"),
-    "loop": ("l", "play in a loop, or once"),
+    **recorded.PLAYER,
     "mark_in": ("i", "it begins here"),
     "mark_out": ("o", "it ends here"),
     "untrim": ("x", "the whole of it again"),
@@ -39,8 +34,7 @@ ACTIONS = {
     "discard": ("d", "discard it: nothing is learned from it"),
 }
 KEYS = [
-    ("← →", "back and on by half a second"),
-    ("Home", "to the beginning"),
+    *recorded.PLAYER_KEYS,
     ("Ctrl Enter", "keep what lies between the ends"),
 ]
 
@@ -84,8 +78,8 @@ class Answer:
 
 def tasks(candidates: list[Candidate], options: Options) -> list[list[Candidate]]:
     """One for an item that is one recording which a person drove: its source says {"driven": true}."""
-    alone = len(candidates) == 1 and recorded.clip_of(candidates[0]) and recorded.is_driven(candidates[0])
-    return [list(candidates)] if alone else []
+    one = recorded.alone(candidates)
+    return [[one]] if one and recorded.is_driven(one) else []
 
 
 # --- showing and reading
@@ -100,7 +94,7 @@ def show(claim) -> dict:
         **screen.context(claim.item),
         "clip": clip,
         "options": Options(**claim.task.study.options(key)),
-        "marked": {None: "", True: "1", False: "0"}[said.success if said else None],
+        "marked": recorded.FLAGS[said.success if said else None],
         "noted": said.note if said else "",
         "first": said.start - begins if said else 0,
         "end": said.stop - begins if said else length,
@@ -131,9 +125,9 @@ def read(post: Mapping[str, Any], claim) -> Answer:
         candidate.pk,
         start,
         stop,
-        _flag(post.get("success"), "success"),
+        recorded.read_flag(post.get("success"), "success"),
         note,
-        _flag(post.get("kept", True), "kept"),
+        recorded.read_flag(post.get("kept", True), "kept"),
     )
 
 
@@ -149,13 +143,6 @@ def _step(post: Mapping[str, Any], name: str, in_form: str, default: int, begins
     if type(value) is not int:
         raise Invalid(f"Found {value!r}; expected a step of the episode.", field=name)
     return value
-
-
-def _flag(value: Any, name: str) -> bool | None:
-    known = {None: None, "": None, "1": True, "0": False, True: True, False: False}
-    if not isinstance(value, str | bool | None) or value not in known:
-        raise Invalid(f"Found {value!r}; expected true or false.", field=name)
-    return known[value]
 
 
 # --- what it means
@@ -176,14 +163,12 @@ def judgement(answer: dict, candidates: list[int]) -> str:
 def records(given: Label) -> list[Drive | EpisodeMark]:
     """A drive where it was kept, and a mark of the episode where success or failure was marked."""
     answer = Answer(**given.answer)
-    item = given.task.item
-    candidate = next(one for one in item.candidates.all() if one.pk == answer.candidate)
-    episode = Clip.read(candidate.text).episode
+    candidate, episode = recorded.asked_about(given, answer.candidate)
     source = screen.lineage(given, clip=candidate)
     if answer.note:
         source["note"] = answer.note
     shared = {
-        "prompt": screen.prompt(item),
+        "prompt": screen.prompt(given.task.item),
         "episode": episode,
         "weight": screen.weight(given),
         "annotator": given.annotator.username,

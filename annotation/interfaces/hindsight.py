@@ -10,7 +10,7 @@ Marking success or failure writes an `EpisodeMark` too, with the stages of the t
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -31,11 +31,7 @@ ORDER = "random"
 FOLLOWS = ()
 LEAST = 1
 ACTIONS = {
-    "play": ("space", "play, or hold still"),
-    "frame_back": (",", "one step back"),
-    "frame_on": (".", "one step on"),
-    "speed": ("v", "play at half, once, twice, four times the speed"),
-    "loop": ("l", "play in a loop, or once"),
+    **recorded.PLAYER,
     "mark_in": ("i", "here begins what was wrong"),
     "mark_out": ("o", "here ends what was wrong"),
     "say": ("t", "say what it should have done here"),
@@ -46,8 +42,7 @@ ACTIONS = {
 }
 KEYS = [
     ("1 … 9", "this stage of the task was done, or was not"),
-    ("← →", "back and on by half a second"),
-    ("Home", "to the beginning"),
+    *recorded.PLAYER_KEYS,
     ("Enter", "say what it should have done; then, add what was understood"),
     ("Ctrl Enter", "send all that was said of the recording"),
 ]
@@ -160,8 +155,8 @@ def _check_stages(stages: Any) -> None:
 
 def tasks(candidates: list[Candidate], options: Options) -> list[list[Candidate]]:
     """One for an item that is one clip, or one whole episode; what a person drove is asked about elsewhere."""
-    alone = len(candidates) == 1 and recorded.clip_of(candidates[0]) and not recorded.is_driven(candidates[0])
-    return [list(candidates)] if alone else []
+    one = recorded.alone(candidates)
+    return [[one]] if one and not recorded.is_driven(one) else []
 
 
 # --- showing
@@ -173,19 +168,23 @@ def show(claim) -> dict:
     (clip,) = recorded.shown(claim, ("",))
     said = Answer(**claim.answer) if claim.answer else None
     episode = _episode(claim)
-    names = list(
-        dict.fromkeys([*(recorded.stages(episode) if episode else []), *(said.stages if said else {})])
-    )
+    names = _stages(episode, said.stages if said else {})
     return {
         **screen.context(claim.item),
         "clip": clip,
         "options": options,
         "said": json.dumps(said.corrections if said else []),
-        "marked": {None: "", True: "1", False: "0"}[said.success if said else None],
+        "marked": recorded.FLAGS[said.success if said else None],
         "stages": [
-            {"number": number, "name": name, "done": bool(said and said.stages.get(name))}
+            {
+                "number": number,
+                "field": f"stage.{number}",
+                "name": name,
+                "done": bool(said and said.stages.get(name)),
+            }
             for number, name in enumerate(names, 1)
         ],
+        "stage_names": json.dumps(names, ensure_ascii=False),
         "rows": [
             _row(number, clip, said) for number in range(max(ROWS, len(said.corrections) + 4 if said else 0))
         ],
@@ -230,13 +229,14 @@ def read(post: Mapping[str, Any], claim) -> Answer:
     """The corrections in JSON, as an object or as a form's field, in steps of the episode; `success`; `stages`.
 
     In a form without script: rows of `from.0`, `to.0` (steps of the clip, from 0), `say.0` (words) and `command.0`
-    (what they mean), and so on; `stage.1` for the first stage. `success` is 1, 0 or empty.
+    (what they mean), and so on; `stage.1` for the first stage of those in `stage_names`, or else of the world's.
+    `success` is 1, 0 or empty.
     """
     options = Options(**claim.task.study.options(key))
     clip, episode = _clip(claim), _episode(claim)
     given = post.get("corrections")
     if isinstance(given, str) and given:
-        given = _json(given)
+        given = _json(given, "corrections")
     elif not given:
         given = _read_rows(post, clip, episode)
     if not isinstance(given, list):
@@ -251,15 +251,15 @@ def read(post: Mapping[str, Any], claim) -> Answer:
                 field=f"corrections[{number}].type",
             )
     found.sort(key=lambda one: (one["start"], one["stop"]))
-    success = _read_success(post.get("success"))
+    success = recorded.read_flag(post.get("success"), "success")
     return Answer(claim.candidates[0].pk, found, success, _read_stages(post, episode, success))
 
 
-def _json(text: str) -> Any:
+def _json(text: str, field: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise Invalid(f"Found {text[:60]!r}; expected a list in JSON.", field="corrections") from None
+        raise Invalid(f"Found {text[:60]!r}; expected a list in JSON.", field=field) from None
 
 
 def _read(one: Any, where: str, clip: Clip, episode: Episode | None) -> dict:
@@ -340,6 +340,7 @@ def _read_rows(post: Mapping[str, Any], clip: Clip, episode: Episode | None) -> 
         else:
             found.append(row | ({"type": "rejected"} if not said and not command else {}))
             if said and not command:
+                _check_line(said, f"say.{number}")
                 _ask(said, number, episode)
     return found
 
@@ -366,22 +367,30 @@ def _ask(said: str, number: int, episode: Episode | None) -> None:
     )
 
 
-def _read_success(value: Any) -> bool | None:
-    known = {None: None, "": None, "1": True, "0": False, True: True, False: False}
-    if not isinstance(value, str | bool | None) or value not in known:
-        raise Invalid(f"Found {value!r}; expected true, false or null.", field="success")
-    return known[value]
-
-
 def _read_stages(post: Mapping[str, Any], episode: Episode | None, success: bool | None) -> dict[str, bool]:
     """The stages in JSON; or each that a form can tick, where any is ticked or the whole is marked."""
     given = post.get("stages")
     if given is not None:
         _check_stages(given)
         return {screen.read_text(name, "stages"): done for name, done in given.items()}
-    names = recorded.stages(episode)[:MOST_STAGES] if episode else []
+    names = _names(post["stage_names"]) if post.get("stage_names") else _stages(episode)
     ticked = {name: f"stage.{number}" in post for number, name in enumerate(names, 1)}
     return ticked if any(ticked.values()) or success is not None else {}
+
+
+def _stages(episode: Episode | None, said: Iterable[str] = ()) -> list[str]:
+    """The stages that can be marked: those of the world, and what else somebody marked already."""
+    return list(dict.fromkeys([*(recorded.stages(episode) if episode else ()), *said]))[:MOST_STAGES]
+
+
+def _names(text: Any) -> list[str]:
+    """The stages that a form showed, in JSON."""
+    names = _json(text, "stage_names") if isinstance(text, str) else None
+    if not isinstance(names, list) or len(names) > MOST_STAGES:
+        raise Invalid(
+            f"Found {str(text)[:60]!r}; expected up to {MOST_STAGES} names in JSON.", field="stage_names"
+        )
+    return [screen.read_text(name, "stage_names") for name in names]
 
 
 # --- what it means
@@ -410,11 +419,9 @@ def judgement(answer: dict, candidates: list[int]) -> str | None:
 def records(given: Label) -> list[LanguageCorrection | EpisodeMark]:
     """One for each correction, and a mark of the episode where success or failure was marked."""
     answer = Answer(**given.answer)
-    item = given.task.item
-    candidate = next(one for one in item.candidates.all() if one.pk == answer.candidate)
-    episode = Clip.read(candidate.text).episode
+    candidate, episode = recorded.asked_about(given, answer.candidate)
     shared = {
-        "prompt": screen.prompt(item),
+        "prompt": screen.prompt(given.task.item),
         "weight": screen.weight(given),
         "annotator": given.annotator.username,
     }

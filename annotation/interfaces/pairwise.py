@@ -174,7 +174,12 @@ class Answer:
 
 def tasks(candidates: list[Candidate], options: Options) -> list[list[Candidate]]:
     """The comparisons that an item asks for."""
-    pairs = combinations(candidates, 2) if options.pairs == "all" else pairwise(candidates)
+    return compared(candidates, options.pairs)
+
+
+def compared(candidates: list[Candidate], which: Literal["all", "neighbours"]) -> list[list[Candidate]]:
+    """Every two of these, or each with the next."""
+    pairs = combinations(candidates, 2) if which == "all" else pairwise(candidates)
     return [list(pair) for pair in pairs]
 
 
@@ -208,12 +213,17 @@ def _as_shown(claim) -> dict | None:
         return None
     given = Answer(**claim.answer)
     order = [candidate.pk for candidate in claim.candidates]
-    choice = SIDES[order.index(given.chosen)] if given.choice == "chosen" else given.choice
     criteria = {
         name: "tie" if one["better"] is None else f"{SIDES[order.index(one['better'])]}{one['strength']}"
         for name, one in given.criteria.items()
     }
-    return {"choice": choice, "strength": given.strength, "reason": given.reason, "criteria": criteria}
+    return {**verdict_as_shown(given, order), "criteria": criteria}
+
+
+def verdict_as_shown(given: Answer, order: list[int]) -> dict[str, Any]:
+    """A verdict as it stands on a screen with the answers in this order."""
+    choice = SIDES[order.index(given.chosen)] if given.choice == "chosen" else given.choice
+    return {"choice": choice, "strength": given.strength, "reason": given.reason}
 
 
 def read(post: Mapping[str, Any], claim) -> Answer:
@@ -316,10 +326,7 @@ def records(given: Label) -> list[Pair]:
     """
     answer = Answer(**given.answer)
     item = given.task.item
-    answers = {candidate.pk: candidate for candidate in item.candidates.all()}
-    first, second = (answers[pk] for pk in given.task.candidates)
-    if answer.choice == "chosen":
-        first, second = answers[answer.chosen], answers[answer.rejected]
+    first, second = winner_first(given, answer)
     return [
         Pair(
             id=screen.record_id(given),
@@ -335,3 +342,12 @@ def records(given: Label) -> list[Pair]:
             source=screen.lineage(given, chosen=first, rejected=second),
         )
     ]
+
+
+def winner_first(given: Label, answer: Answer) -> tuple[Candidate, Candidate]:
+    """The two that were compared, the better one first; where neither is, as the task has them."""
+    answers = {candidate.pk: candidate for candidate in given.task.item.candidates.all()}
+    first, second = (answers[pk] for pk in given.task.candidates)
+    if answer.choice == "chosen":
+        first, second = answers[answer.chosen], answers[answer.rejected]
+    return first, second

@@ -17,7 +17,8 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
-from annotation.models import Candidate, Recording
+from annotation.errors import Invalid
+from annotation.models import Candidate, Label, Recording
 from trainers.envs.registry import WORLDS, world
 from trainers.envs.table_talk.language import understand
 from trainers.episodes import PERSON, POLICY, UNSAID, Clip, Episode, Episodes, NoEpisode
@@ -43,6 +44,39 @@ def is_driven(candidate: Candidate) -> bool:
     return bool(candidate.source.get("driven"))
 
 
+def alone(candidates: Sequence[Candidate]) -> Candidate | None:
+    """The only answer, where it is a clip."""
+    return candidates[0] if len(candidates) == 1 and clip_of(candidates[0]) else None
+
+
+def asked_about(given: Label, candidate: int) -> tuple[Candidate, str]:
+    """The answer that a label is about, and the episode that it is of."""
+    found = next(one for one in given.task.item.candidates.all() if one.pk == candidate)
+    return found, Clip.read(found.text).episode
+
+
+PLAYER = {
+    "play": ("space", "play, or hold still"),
+    "frame_back": (",", "one step back"),
+    "frame_on": (".", "one step on"),
+    "speed": ("v", "play at half, once, twice, four times the speed"),
+    "loop": ("l", "play in a loop, or once"),
+}
+"""The actions of every page that plays a clip."""
+PLAYER_KEYS = [("← →", "back and on by half a second"), ("Home", "to the beginning")]
+
+FLAGS = {None: "", True: "1", False: "0"}
+"""Yes, no and not said, as a form has them."""
+
+
+def read_flag(value: Any, name: str) -> bool | None:
+    """Yes, no or not said, in a form or in JSON."""
+    known = {None: None, True: True, False: False} | {text: flag for flag, text in FLAGS.items()}
+    if not isinstance(value, str | bool | None) or value not in known:
+        raise Invalid(f"Found {value!r}; expected true, false or null.", field=name)
+    return known[value]
+
+
 # --- one clip, as it is shown
 
 
@@ -58,16 +92,17 @@ class Stretch:
 
 
 def episode_of(claim, clip: Clip) -> Episode | None:
-    """The episode of a clip, where it is the study's and its files are here."""
+    """The episode of a clip, where it is the study's and its files are here, with the clip's steps."""
     ours = Recording.objects.filter(study=claim.task.study_id, episode=clip.episode).exists()
-    return _open(clip.episode) if ours else None
+    return _open(clip) if ours else None
 
 
-def _open(name: str) -> Episode | None:
+def _open(clip: Clip) -> Episode | None:
     try:
-        return Episodes(settings.EPISODES).open(name)
+        found = Episodes(settings.EPISODES).open(clip.episode)
     except NoEpisode:
         return None
+    return found if clip.stop <= len(found) else None
 
 
 def shown(claim, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -90,8 +125,8 @@ def _shown(claim, candidate: Candidate, clip: Clip | None, name: str, ours: set[
     found: dict[str, Any] = {"name": name, "id": candidate.pk, "policy": policy, "text": candidate.text}
     if clip is None or clip.episode not in ours:
         return {**found, "missing": FOREIGN}
-    episode = _open(clip.episode)
-    if episode is None or len(episode.steps) < clip.stop:
+    episode = _open(clip)
+    if episode is None:
         return {**found, "missing": GONE}
     about = episode.about
     return {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from uuid import uuid4
 
 import pytest
@@ -91,6 +93,52 @@ def test_a_form_sends_the_same_as_json_in_a_field(turn):
     assert answer.success is False
     names = recorded.stages(episode_of(turn))
     assert len(names) == 3 and answer.stages == {names[0]: False, names[1]: True, names[2]: False}
+
+
+def test_a_stage_that_only_a_live_page_knew_is_shown_and_stays_said_through_a_change_of_mind(study):
+    ada = studies.annotators(study)[0]
+    row = robots.recording(study, seed=8)
+    label = keep_session(study, row, ada, said(LIVE, success=True, stages={"1. the tray": True}))
+    turn = services.past(study=study, annotator=ada)
+    page = render_to_string(hindsight.template, task_context(turn, "hindsight"))
+    world, names = recorded.stages(episode_of(turn)), None
+    for stage in hindsight.show(turn)["stages"]:
+        assert stage["done"] == (stage["name"] == "1. the tray")
+        names = stage["number"], stage["name"]
+    assert names == (4, "1. the tray") and len(world) == 3
+    sent = {"corrections": json.dumps(label.answer["corrections"]), "success": "1", "stage.4": "1", "stage.1": "1",
+            "stage_names": html.unescape(re.search(r'name="stage_names" value="([^"]*)"', page)[1])}  # fmt: skip
+    answer = hindsight.read(sent, turn)
+    assert answer.stages == {world[0]: True, world[1]: False, world[2]: False, "1. the tray": True}
+    for wrong in ("{}", "[1]", "[", json.dumps(["x"] * 41)):
+        with pytest.raises(Invalid) as problem:
+            hindsight.read({**sent, "stage_names": wrong}, turn)
+        assert problem.value.field == "stage_names"
+
+
+def test_a_form_that_is_refused_comes_back_with_the_stages_that_were_ticked(turn):
+    posted = QueryDict("stage.2=1&success=&from.0=x")
+    page = render_to_string(hindsight.template, task_context(turn, "hindsight", posted=posted, error="No."))
+    ticked = re.findall(r'name="stage\.(\d)" value="1" checked', page)
+    assert ticked == ["2"] and 'value="x"' in page
+
+
+def test_a_form_without_script_asks_back_about_words_and_not_about_a_book(turn):
+    with pytest.raises(Invalid) as problem:
+        hindsight.read({"from.0": "1", "to.0": "3", "say.0": "left " * 100}, turn)
+    assert problem.value.field == "say.0"
+
+
+def test_a_clip_with_more_steps_than_its_episode_has_is_no_recording_to_correct():
+    study = studies.study("hindsight", items=0, members=1)
+    row = robots.recording(study, seed=8)
+    name = f"clip:{row.episode}:0-{row.steps + 900}"
+    services.add_items(study=study, items=[{"context": {"prompt": "Pack"}, "candidates": [name]}])
+    long = studies.claim(study, studies.annotators(study)[0])
+    assert hindsight.show(long)["clip"]["missing"] == recorded.GONE
+    beyond = {**LEFT, "start": row.steps + 3, "stop": row.steps + 9}
+    answer = hindsight.read(said(beyond), long)
+    assert answer.corrections[0]["predicted"] == ""
 
 
 def test_corrections_stand_in_the_order_of_their_steps(turn):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+from uuid import uuid4
+
 import numpy as np
 import pytest
 from django.conf import settings
 from django.test import Client
 
-from annotation import services
+from annotation import recordings, services
 from annotation.errors import Invalid
 from annotation.models import Assignment, Item, Label, Recording, Task
 from annotation.recordings import clip_items, episode_items, keep_session, record, store
-from tests.annotation import studies
+from tests.annotation import robots, studies
 from tests.trainers.lived import JPEG, live, play
 from trainers.episodes import Clip, Segment
 
@@ -113,7 +117,57 @@ def test_a_picture_is_the_one_that_was_kept_or_else_there_is_none(study):
     assert client.get(f"/recordings/{bare.episode}/picture/3.jpg").status_code == 404
 
 
+def test_a_picture_is_drawn_anew_only_of_what_the_world_would_live_again(study):
+    pytest.importorskip("PIL")
+    lived = robots.play(seed=3, steps=12)
+    fine = record(study, lived.name)
+    client = browser(study.created_by)
+    for step in (0, 7, 12):
+        got = client.get(f"/recordings/{fine.episode}/picture/{step}.jpg?size=48")
+        assert got.status_code == 200 and got.content.startswith(b"\xff\xd8")
+    assert client.get(f"/recordings/{fine.episode}/picture/13.jpg").status_code == 404
+    what, steps = lived.about, lived.steps
+    for changed, moved in [
+        ({"seed": 4}, 0), ({"task": "juggle"}, 0), ({"dials": {"camera_shift": "far"}}, 0), ({"state": 0}, 0.5),
+        ({"observation": 3}, 0), ({}, 0.5),
+    ]:  # fmt: skip
+        odd = replace(what, **changed)
+        with store().begin(odd) as writer:
+            for row in steps:
+                seen = row["observation"][: odd.observation] + moved
+                writer.step(seen, row["action"], row["state"][: odd.state] + moved)
+            other = record(study, writer.end("enough").name)
+        for step in (0, 12):
+            address = f"/recordings/{other.episode}/picture/{step}.jpg?size=48"
+            drawn = changed == {"observation": 3}  # its state is the world's all the same
+            assert client.get(address).status_code == (200 if drawn else 404), (changed, step)
+
+
+def test_a_recording_whose_files_are_gone_is_not_found_and_says_where_it_was_looked_for(study):
+    row = recorded(study, pictures=True)
+    shutil.rmtree(store().place(row.episode))
+    client = browser(study.created_by)
+    for place in ("", "steps/", "picture/0.jpg"):
+        assert client.get(f"/recordings/{row.episode}/{place}").status_code == 404
+
+
 # --- rows
+
+
+def test_an_episode_that_another_study_records_at_the_same_time_stays_with_the_first(study, monkeypatch):
+    lived, other = live(settings.EPISODES), studies.study(items=0)
+    facts_of = recordings.facts_of
+
+    def meanwhile(episode):
+        monkeypatch.setattr(recordings, "facts_of", facts_of)
+        record(other, lived.name)
+        return facts_of(episode)
+
+    monkeypatch.setattr(recordings, "facts_of", meanwhile)
+    with pytest.raises(Invalid, match="another study's"):
+        record(study, lived.name, by=study.created_by)
+    row = Recording.objects.get()
+    assert row.study == other and row.by is None
 
 
 def test_an_episode_recorded_twice_is_one_row_that_follows_the_store(study):
@@ -156,12 +210,14 @@ def test_a_pair_of_clips_becomes_one_item_however_often_it_is_added(study):
 def test_a_clip_that_cannot_be_shown_makes_no_item(study):
     one, other = recorded(study), recorded(study, scene={"words": "Pour the tea"})
     theirs, growing = recorded(studies.study(items=0)), recorded(study, ends=False)
-    fine = Clip(one.episode, 0, 4)
+    gone, fine = recorded(study), Clip(one.episode, 0, 4)
+    shutil.rmtree(store().place(gone.episode))
     for clip, why in {
         Clip(one.episode, 0, 13): "has 12",
         Clip("0" * 32, 0, 4): "no recording",
         Clip(theirs.episode, 0, 4): "no recording",
         Clip(growing.episode, 0, 4): "has not ended",
+        Clip(gone.episode, 0, 4): "are missing from this studio's store",
         Clip(other.episode, 0, 4): "different things to do",
         "clip:nonsense:1-2": "Expected clip:",
     }.items():
@@ -169,6 +225,12 @@ def test_a_clip_that_cannot_be_shown_makes_no_item(study):
             clip_items(study, [(fine, Clip(one.episode, 4, 8)), (fine, clip)])
         assert problem.value.field.startswith("pairs[1]")
     assert not Item.objects.exists()
+
+
+def test_a_clip_says_whether_a_person_drove(study):
+    driven, flown = recorded(study, policy={}), recorded(study)
+    (item,) = clip_items(study, [(Clip(driven.episode, 0, 5), Clip(flown.episode, 0, 5))])
+    assert [one.source.get("driven", False) for one in item.candidates.all()] == [True, False]
 
 
 def test_an_episode_becomes_one_item_however_often_it_is_added():
@@ -211,6 +273,27 @@ def test_another_answer_about_a_session_supersedes_the_first_and_none_is_lost(li
     assert second.supersedes == first and Label.objects.count() == 2
     assert Label.objects.current().get() == second
     assert keep_session(study, row, ada, {"text": "Better still."}, kind="edit") == second
+
+
+def test_an_answer_that_somebody_comes_back_to_is_a_change_of_mind_too(lived):
+    study, row = lived
+    ada = studies.annotators(study)[0]
+    kept = [
+        keep_session(study, row, ada, {"text": one}, kind="edit") for one in ("No.", "Yes.", "No.", "No.")
+    ]
+    assert len({one.pk for one in kept}) == 3 and kept[2] == kept[3]
+    assert Label.objects.current().get() == kept[2] and kept[2].answer["text"] == "No."
+
+
+def test_a_retry_that_comes_after_a_change_in_the_labelling_room_brings_nothing_back(lived):
+    study, row = lived
+    ada = studies.annotators(study)[0]
+    first = keep_session(study, row, ada, SAID, kind="edit")
+    room = services.revise_label(task=first.task, annotator=ada, answer={"text": "By hand."}, key=uuid4())
+    assert keep_session(study, row, ada, SAID, kind="edit") == first
+    assert Label.objects.current().get() == room
+    marked = keep_session(study, row, ada, {"text": "Marked."}, kind="edit")
+    assert Label.objects.current().get() == marked and marked.supersedes == room
 
 
 def test_two_people_who_steered_one_episode_keep_a_label_each(lived):
