@@ -9,6 +9,7 @@ const SOONEST = 10; // ms between two actions: a page may send 120 a second
 export class Drive {
   on = false;
   seconds = 0.1; // of a step
+  wide = 3; // numbers of an action
   range = null; // [start, stop] of what is recorded; stop is null while it is
   #timer = null;
   #pointer = null;
@@ -26,10 +27,12 @@ export class Drive {
     for (const name of ["gamepadconnected", "gamepaddisconnected"]) window.addEventListener(name, () => this.#sayPad());
   }
 
-  /** The person has the wheel, of a robot whose steps take `seconds` and that lives `speed` times as fast. */
-  start({ seconds, speed }) {
+  /** The person has the wheel, of a robot whose steps take `seconds`, that lives `speed` times as fast and whose actions
+   *  are so many numbers. */
+  start({ seconds, speed, actions }) {
     this.on = true;
     this.seconds = seconds;
+    this.wide = actions.length;
     this.take();
     clearInterval(this.#timer);
     this.#timer = setInterval(() => this.#tick(), Math.max(SOONEST, (seconds / speed) * 1000));
@@ -107,7 +110,8 @@ export class Drive {
 
   #tick() {
     const gripper = this.world.painter?.tip && this.world.state ? this.world.painter.tip(this.world.state) : [0, 0];
-    const action = together(ofKeys(this.held.motions), ofPad(firstPad()), ofPointer(this.#pointer, gripper));
+    const hands = together(ofKeys(this.held.motions), ofPad(firstPad()), ofPointer(this.#pointer, gripper));
+    const action = Array.from({ length: this.wide }, (_, place) => hands[place] ?? 0); // what hands cannot do rests
     if (!still(action)) this.#rested = !this.act(action);
     else if (!this.#rested) this.#rested = this.act(action);
   }

@@ -141,7 +141,9 @@ export class RobotPage extends HTMLElement {
     this.motions.again();
   }
 
-  #begin({ episode, number, seed, scene, state, picture = null, bank = null, motions = this.motions.commands, step = 0 }) {
+  #begin({ episode, number, seed, scene, state, picture = null, bank = null, motions = this.motions.commands, step = 0, ...about }) {
+    const { seconds = this.session.seconds, actions = this.session.actions } = about; // known once its process is there
+    Object.assign(this.session, { seconds, actions });
     if (bank) this.say.bank = bank;
     this.motions.commands = motions;
     const again = this.episode === episode && this.scene;
@@ -149,7 +151,7 @@ export class RobotPage extends HTMLElement {
     this.number = number;
     this.scene = scene;
     this.step = step ?? 0;
-    this.seconds = this.session?.seconds ?? 0.1;
+    this.seconds = seconds;
     this.show("task").textContent = scene.words ?? scene.task ?? this.session.task;
     this.show("seed").textContent = `${seed}${number > 1 ? `, episode ${number}` : ""}`;
     this.world.begin({ world: this.session.world, seconds: this.seconds / (this.session.speed ?? 1), scene, state });
@@ -159,7 +161,7 @@ export class RobotPage extends HTMLElement {
     this.timeline.begin(this.seconds);
     this.log.clear();
     this.drive.forget();
-    this.drive.take();
+    if (this.drive.on) this.drive.start(this.session);
     this.pace.over();
     this.ended.forget();
     this.show("score").hidden = true;

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.test import Client
 from playwright.sync_api import Page, WebSocketRoute, expect
@@ -15,6 +16,7 @@ from tests.annotation.studies import person
 from tests.browser.test_axe import faults
 from tests.browser.test_fits import out_of_reach
 from tests.webapp.robots import Flight, session_of, study_of, valkey, wait_for
+from trainers.episodes import Episodes
 from webapp.robots import keeping
 from webapp.robots.models import Drive, Said, Session
 
@@ -335,6 +337,21 @@ def test_driving_is_recorded_trimmed_and_kept_or_discarded(page, robot):
     page.keyboard.press("x")
     wait_for(lambda: Drive.objects.filter(discarded=True).exists())
     expect(page.locator("[data-show=recording]")).to_have_text("")
+
+
+def test_a_world_whose_actions_are_fewer_numbers_is_driven_by_those(page, robot):
+    pytest.importorskip("gymnasium", reason="the classic worlds are an extra")
+    here = robot(pilot="nobody", world="pendulum", task="swing_up")
+    page.locator("robot-world[data-world=now]").focus()
+    page.keyboard.down("ArrowRight")
+
+    def torques() -> list[float]:
+        take = here.session.takes.last()
+        return [float(one[0]) for one in Episodes(settings.EPISODES).open(take.episode).steps["action"]]
+
+    wait_for(lambda: 1.0 in torques())
+    page.keyboard.up("ArrowRight")
+    expect(page.locator("[data-show=problem]")).to_be_hidden()
 
 
 def test_a_gamepad_drives_and_closes_and_one_that_is_pulled_out_drives_no_more(page, robot):

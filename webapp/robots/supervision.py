@@ -281,7 +281,8 @@ class Supervision:
         self.take.save(update_fields=["scene", "state"])
         self._hold(bank=message["bank"], strikes=0)
         row = self._row()
-        self._tell_all({"type": "scene", **message, "motions": row.motions, "layer": row.layer})
+        about = {name: getattr(row, name) for name in ("motions", "layer", "seconds", "actions")}
+        self._tell_all({"type": "scene", **message, **about})
         self._status(Status.PAUSED if row.paused else Status.RUNNING, row.why if row.paused else "")
 
     def _on_heard(self, message: dict[str, Any]) -> None:
