@@ -13,7 +13,7 @@ from django.db.models import Count, Max, Q
 from annotation.errors import Invalid
 from annotation.interfaces import clips
 from annotation.models import Recording, Study
-from annotation.recordings import asked_of, clip_items, store
+from annotation.recordings import clip_items, store
 from trainers.envs.registry import WORLDS
 from trainers.episodes import Clip
 
@@ -113,7 +113,7 @@ def _alike(rows: Sequence[Recording], least: int) -> list[list[tuple[str, int]]]
     here, found = store(), defaultdict(list)
     for row in sorted(rows, key=lambda one: one.pk):
         if row.steps >= least and row.episode in here:
-            found[asked_of(here.open(row.episode))].append((row.episode, row.steps))
+            found[here.open(row.episode).about.asked].append((row.episode, row.steps))
     return [found[asked] for asked in sorted(found) if len(found[asked]) > 1]
 
 

@@ -73,11 +73,6 @@ def facts_of(lived: Episode) -> dict[str, Any]:
     return facts
 
 
-def asked_of(episode: Episode) -> str:
-    """What the robot was asked to do, in words."""
-    return str(episode.about.scene.get("words") or episode.about.task or episode.about.world)
-
-
 # --- questions
 
 
@@ -95,7 +90,7 @@ def clip_items(
     items = []
     for number, pair in enumerate(given):
         shown = [_shown(here, clip, f"pairs[{number}]") for clip in pair]
-        asked = {asked_of(episode) for _, episode in shown}
+        asked = {episode.about.asked for _, episode in shown}
         if len(asked) > 1:
             raise Invalid(
                 f"The two clips show different things to do: {' and '.join(sorted(asked))}. Pair clips of one task.",
@@ -129,7 +124,7 @@ def _episode_item(
     whole = Clip(episode, 0, max(1, len(lived) if lived is not None else 1))
     row, lived = _shown(here, whole, "recordings")
     return {
-        "context": {"prompt": asked_of(lived)},
+        "context": {"prompt": lived.about.asked},
         "candidates": [_candidate(row, whole)],
         "external_id": name,
         "source": dict(source or {}),

@@ -20,12 +20,6 @@ class Spoken:
     text: str
 
 
-def asked_of(episode: Episode) -> str:
-    """What the robot was asked to do, in words."""
-    about = episode.about
-    return str(about.scene.get("words") or about.task or about.world)
-
-
 def told(episode: Episode) -> list[str]:
     """By step, the command that was obeyed, or what people have said since should be: the newest word counts."""
     found = episode.said()

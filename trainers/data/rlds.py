@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.data.language import Spoken, asked_of, spoken
+from trainers.data.language import Spoken, spoken
 from trainers.episodes import Episode
 
 VERSION = "1.0.0"
@@ -78,7 +78,7 @@ def example(episode: Episode, stretch: Spoken) -> bytes:
             "steps/language_instruction": texts([stretch.text] * length),
             "episode_metadata/episode": texts([episode.name]),
             "episode_metadata/start": integers([stretch.start]),
-            "episode_metadata/task": texts([asked_of(episode)]),
+            "episode_metadata/task": texts([episode.about.asked]),
             "episode_metadata/world": texts([episode.about.world]),
         }
     )

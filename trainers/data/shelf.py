@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.data import lerobot, rlds
-from trainers.data.language import asked_of, spoken
+from trainers.data.language import spoken
 from trainers.data.taken import take_in
 from trainers.episodes import NAME, Episode, Episodes
 
@@ -38,7 +38,7 @@ def details(episode: Episode) -> dict[str, Any]:
         **facts(episode),
         **about,
         "sha256": episode.digest,
-        "asked": asked_of(episode),
+        "asked": episode.about.asked,
         "spoken": [asdict(one) for one in spoken(episode)],
         "segments": [asdict(one) for one in episode.segments],
     }

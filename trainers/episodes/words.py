@@ -86,6 +86,11 @@ class About:
     source: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def asked(self) -> str:
+        """What the robot was asked to do, in words."""
+        return str(self.scene.get("words") or self.task or self.world)
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """A step's row: what was seen before acting, the action, what it earned, and who chose what."""
         return np.dtype(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.data.language import asked_of, told
+from trainers.data.language import told
 from trainers.data.lerobot.frames import DONE, OURS, SCALARS, SEEN
 from trainers.episodes import Episode
 
@@ -40,7 +40,7 @@ def write(episodes: Sequence[Episode], folder: Path, robot: str = "") -> Path:
     fps = _one_kind(episodes)
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty. Name a new folder.")
-    tasks = _numbers(asked_of(one) for one in episodes)
+    tasks = _numbers(one.about.asked for one in episodes)
     subtasks = _numbers(text for one in episodes for text in told(one))
     columns: dict[str, list[NDArray[Any]]] = {}
     rows, at = [], 0
@@ -122,7 +122,7 @@ def _frames(
         "frame_index": count,
         "episode_index": np.full(length, number),
         "index": at + count,
-        "task_index": np.full(length, tasks[asked_of(episode)]),
+        "task_index": np.full(length, tasks[episode.about.asked]),
         "subtask_index": np.array([subtasks[one] for one in told(episode)]),
         "kibitz.score": rows["score"],
         "kibitz.command": rows["command"],
@@ -135,7 +135,7 @@ def _frames(
 def _row(episode: Episode, number: int, at: int, frames: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "episode_index": number,
-        "tasks": [asked_of(episode)],
+        "tasks": [episode.about.asked],
         "length": len(episode),
         "data/chunk_index": 0,
         "data/file_index": 0,
