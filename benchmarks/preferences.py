@@ -1,12 +1,12 @@
 """Learning from comparisons of clips: how far a policy comes, and what it costs.
 
     python benchmarks/preferences.py pendulum [--seeds 5] [--imitation PYTHON]
-    python benchmarks/preferences.py reacher [--seeds 3]
+    python benchmarks/preferences.py cheetah [--seeds 3]
 
 Pendulum: everything learned from at most 200 comparisons by a scripted annotator (it sees the world's own reward, and
 prefers the clip that earned more; nobody else sees it), beside the same with labels by a coin, and beside PPO on the
 world's own reward, the ceiling. With `--imitation`, or where this Python has it, the package imitation does the same
-task with 300 comparisons and 40,000 steps. Reacher (MuJoCo): the return against the number of comparisons.
+task with 300 comparisons and 40,000 steps. HalfCheetah (MuJoCo): the return against the number of comparisons.
 
 Each run is a process of its own. CPU is all the time it used, user and system, with the imports. Returns are the
 world's own, mean of 100 episodes of the policy's mean actions.
@@ -30,9 +30,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 COMPARISONS = 200
-BUDGETS = (0, 50, 100, 200, 400, 800)
-"""Comparisons for Reacher; 0 is the policy before training."""
-REACHER = {"world": "reacher", "steps": 150, "gamma": 0.95, "length": 25, "horizon": 50, "remember": 128}
+BUDGETS = (25, 50, 100, 200, 400)
+"""Comparisons for HalfCheetah."""
+CHEETAH = {"world": "half_cheetah", "steps": 150, "gamma": 0.99, "lr": 1e-3, "std": 0.5}
 JUDGED = 100
 
 
@@ -100,20 +100,30 @@ def pendulum(seeds: int, python: str) -> None:
         print("imitation is not installed here; name a Python that has it with --imitation.")
 
 
-def reacher(seeds: int) -> None:
-    print("| Reacher: comparisons | return, median (each seed) | CPU-s |\n|---|---|---|", flush=True)
-    for budget in BUDGETS:
-        if not budget:
-            found = [ours("control/ppo", seed, world="reacher", steps=1, lr=1e-9) for seed in range(seeds)]
-        else:
-            found = [
-                ours("control/preference_ppo", seed, annotator="script", comparisons=budget, **REACHER)
-                for seed in range(seeds)
-            ]
-        print(f"| {budget} | {each(found, 'after')} | {each(found, 'cpu')} |", flush=True)
-    settings = {name: REACHER[name] for name in ("world", "steps", "gamma", "horizon")}
-    found = [ours("control/ppo", seed, **settings) for seed in range(seeds)]
-    print(f"| the world's own reward | {each(found, 'after')} | {each(found, 'cpu')} |", flush=True)
+def cheetah(seeds: int) -> None:
+    print(
+        "| HalfCheetah, median (each seed) | return before | return after | CPU-s |\n|---|---|---|---|",
+        flush=True,
+    )
+    cases: list[tuple[str, str, dict[str, Any]]] = [
+        (
+            f"{budget} comparisons by a script",
+            "control/preference_ppo",
+            {"annotator": "script", "comparisons": budget},
+        )
+        for budget in BUDGETS
+    ]
+    coin = {"annotator": "coin", "comparisons": COMPARISONS}
+    cases += [
+        (f"{COMPARISONS} labels by a coin (control)", "control/preference_ppo", coin),
+        ("PPO on the world's own reward (ceiling)", "control/ppo", {}),
+    ]
+    for name, method, more in cases:
+        found = [ours(method, seed, **CHEETAH, **more) for seed in range(seeds)]
+        print(
+            f"| {name} | {each(found, 'before')} | {each(found, 'after')} | {each(found, 'cpu')} |",
+            flush=True,
+        )
 
 
 def each(found: list[dict[str, float]], name: str) -> str:
@@ -132,7 +142,7 @@ def main() -> None:
     swing.add_argument(
         "--imitation", default=sys.executable if find_spec("imitation") else "", metavar="PYTHON"
     )
-    kinds.add_parser("reacher").add_argument("--seeds", type=int, default=3)
+    kinds.add_parser("cheetah").add_argument("--seeds", type=int, default=3)
     single = kinds.add_parser("one")
     single.add_argument("method")
     single.add_argument("seed", type=int)
@@ -143,7 +153,7 @@ def main() -> None:
     elif asked.what == "pendulum":
         pendulum(asked.seeds, asked.imitation)
     else:
-        reacher(asked.seeds)
+        cheetah(asked.seeds)
 
 
 if __name__ == "__main__":
