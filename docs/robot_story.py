@@ -30,16 +30,18 @@ from docs.screenshots import FLAGS, IMAGES, ROOT
 from trainers.envs.table_talk import TableTalk, privileged_command
 from trainers.envs.table_talk.world import Dials
 
-EPISODES = 3
+EPISODES = 5
 SEEDS = 40
 """The first seed: that of the first episode."""
 WINDOW = (1280, 860)
 GIF_WIDTH = 720
 FRAME_SECONDS = 1.5
-REACTION = (0.8, 2.5)
-"""Seconds that a person takes to see that something is wrong, and to say what."""
+REACTION = (0.5, 1.5)
+"""Seconds that a person takes to see that something is wrong. While they type the robot waits."""
+A_KEY = 40
+"""Milliseconds from one key to the next."""
 ALONE = "[data-show=alone] button"
-MOST_SECONDS = 75.0
+MOST_SECONDS = 120.0
 """The longest that an episode is watched."""
 
 
@@ -170,7 +172,7 @@ def steer(page: Page, watched: Watched, film: Film | None, still: bool) -> None:
         elif not due:
             due = time.monotonic() + chance.uniform(*REACTION)
         elif time.monotonic() >= due:
-            box.fill(advice)
+            box.press_sequentially(advice, delay=A_KEY)
             if still and advice.startswith("move"):
                 page.locator("#meant").wait_for()
                 film.still(2)
