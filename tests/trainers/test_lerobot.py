@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet as parquet
 import pytest
+from PIL import Image
 
-from tests.trainers.lived import live, play, say_commands
+from tests.trainers.lived import about, live, play, row, say_commands
 from trainers.data import lerobot
 from trainers.data.language import spoken, told
-from trainers.episodes import Episodes, Segment
+from trainers.episodes import Episode, Episodes, Segment
 
 
 @pytest.fixture
@@ -51,6 +53,54 @@ def test_an_episode_that_is_drawn_from_nothing_goes_out_and_comes_back_too(store
     episode = live(store, state=0)
     lerobot.read(lerobot.write([episode], tmp_path / "out"), other)
     assert other.open(episode.name).digest == episode.digest
+
+
+def picture(shade: int, size: tuple[int, int] = (8, 6), kind: str = "JPEG") -> bytes:
+    """One colour all over: red by its shade, and blue."""
+    written = BytesIO()
+    Image.new("RGB", size, (shade, 0, 255)).save(written, kind)
+    return written.getvalue()
+
+
+def pictured(
+    store: Episodes, steps: tuple[int, ...] = (0, 1, 4, 6), size: tuple[int, int] = (8, 6)
+) -> Episode:
+    """Six steps; a picture before some of them, and of the moment after the last."""
+    what = about()
+    with store.begin(what) as writer:
+        for number in range(6):
+            if number in steps:
+                writer.picture(picture(40 * number, size))
+            writer.step(**row(number, what))
+        if 6 in steps:
+            writer.picture(picture(240, size))
+        return writer.end("done", score=0.5, success=True)
+
+
+def test_pictures_of_an_episodes_own_go_out_frame_by_frame_and_come_back_as_they_were(store, other, tmp_path):
+    episodes = [pictured(store), pictured(store, steps=(0,))]
+    folder = lerobot.write(episodes, tmp_path / "out")
+    info = json.loads((folder / "meta/info.json").read_text())
+    assert info["features"]["observation.images.main"] == {
+        "dtype": "image", "shape": [6, 8, 3], "names": ["height", "width", "channels"], "fps": 10,
+    }  # fmt: skip
+    rows = parquet.read_table(folder / "data/chunk-000/file-000.parquet").to_pylist()
+    shown = [frame["observation.images.main"] for frame in rows]
+    own = [picture(0), *[picture(40)] * 3, *[picture(160)] * 2]
+    assert [one["bytes"] for one in shown] == [*own, *[picture(0)] * 6]
+    stats = json.loads((folder / "meta/stats.json").read_text())["observation.images.main"]
+    reds = [np.asarray(Image.open(BytesIO(one["bytes"])))[..., 0].mean() / 255 for one in shown]
+    assert stats["mean"][0][0][0] == pytest.approx(np.mean(reds)) and np.shape(stats["std"]) == (3, 1, 1)
+    assert stats["std"][0][0][0] == pytest.approx(np.std(reds), abs=1e-3) and stats["count"] == [12]
+    (one, two) = parquet.read_table(folder / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
+    assert one["stats/observation.images.main/mean"][0][0][0] == pytest.approx(np.mean(reds[:6]))
+    assert two["stats/observation.images.main/max"][0][0][0] == pytest.approx(reds[-1], abs=0.02)
+    brought = lerobot.read(folder, other)
+    assert brought.notes == []
+    for episode in episodes:
+        back = other.open(episode.name)
+        assert back.digest == episode.digest and back.pictured == episode.pictured
+        assert [back.picture(step) for step in range(7)] == [episode.picture(step) for step in range(7)]
 
 
 def test_a_dataset_read_twice_brings_the_same_episodes(store, other, tmp_path):
@@ -124,7 +174,10 @@ def test_what_has_no_place_in_one_dataset_is_refused_in_words(store, tmp_path):
     for episodes, why in [
         ([], "no episode to write"),
         ([live(store, ends=False)], "has not ended"),
-        ([live(store, pictures=True)], "Videos are not written"),
+        ([live(store, pictures=True)], "a picture that cannot be read"),
+        ([pictured(store), live(store)], "found 8 x 6, and 1 episodes without any"),
+        ([pictured(store), pictured(store, size=(8, 8))], "found 8 x 6, 8 x 8"),
+        ([pictured(store, steps=(2, 3))], "no picture before step 2"),
         ([live(store), live(store, action=3)], "one shape and one pace"),
         ([live(store, seconds=0.03)], "whole number of frames"),
     ]:
@@ -240,6 +293,41 @@ def test_a_dataset_of_others_comes_in_by_its_numbers_and_says_what_stays_out(for
     assert "observation.images.top" in pictures and "shown to nobody" in pictures
     assert others == "Left out, since a step has no place for them: observation.effort."
     assert lerobot.read(foreign, store).episodes == brought.episodes and len(list(store)) == 2
+
+
+def with_camera(foreign, name: str, pictures: list[bytes | None]) -> None:
+    """Gives each frame of a dataset a picture in its row."""
+    at = 0
+    for path in sorted((foreign / "data/chunk-000").iterdir()):
+        table = parquet.read_table(path)
+        stored = [{"bytes": one, "path": None} for one in pictures[at : at + len(table)]]
+        kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+        parquet.write_table(table.append_column(name, pyarrow.array(stored, kind)), path)
+        at += len(table)
+    path = foreign / "meta/info.json"
+    info = json.loads(path.read_text())
+    info["features"][name] = {"dtype": "image", "shape": [6, 8, 3], "names": ["height", "width", "channels"]}
+    path.write_text(json.dumps(info))
+
+
+def test_the_pictures_of_the_first_camera_come_in_and_those_of_others_stay_out(foreign, store):
+    with_camera(foreign, "observation.images.hand", [picture(50 * n, kind="PNG") for n in range(5)])
+    with_camera(foreign, "observation.images.side", [picture(9) for _ in range(5)])
+    brought = lerobot.read(foreign, store)
+    one, two = (store.open(name) for name in brought.episodes)
+    assert (one.pictured, two.pictured) == ([0, 1, 2], [0, 1])
+    for episode, step, shade in ((one, 2, 100), (two, 1, 200)):
+        kept = episode.picture(step)
+        assert kept.startswith(b"\xff\xd8"), "pictures are kept as JPEG"
+        assert abs(Image.open(BytesIO(kept)).getpixel((3, 3))[0] - shade) < 8
+    assert "that of observation.images.hand; left out: observation.images.side" in brought.notes[1]
+
+
+def test_a_frame_whose_picture_is_not_in_its_row_keeps_the_dataset_out(foreign, store):
+    with_camera(foreign, "observation.images.hand", [picture(1), None, *[picture(1)] * 3])
+    with pytest.raises(ValueError, match=r"Frame 1 of .* has no picture in its row"):
+        lerobot.read(foreign, store)
+    assert not list(store)
 
 
 def test_subtasks_of_others_are_the_commands(foreign, store):

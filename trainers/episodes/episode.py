@@ -58,6 +58,11 @@ class Episode:
             return file.read(int(kept["length"][-1]))
 
     @property
+    def pictured(self) -> list[int]:
+        """The steps before which a picture of that moment was kept; as many as there are steps: of the last moment."""
+        return [int(step) for step in pictures(self.place)["step"]]
+
+    @property
     def commands(self) -> list[str]:
         return [json.loads(line) for line in lines(self.place / "commands.jsonl")]
 

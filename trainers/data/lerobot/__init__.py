@@ -8,8 +8,9 @@
     meta/kibitz.json                             ours: what a frame cannot hold, so that an episode comes back exactly
 
 `observation.state` is what was seen, `action` what was done, `next.reward` what came of it. What the robot was asked
-is the task; what it was told at a frame is the subtask. No video is written: the state that pictures are drawn from
-is kept as `kibitz.state`. Of a foreign dataset the numbers come in and the videos do not.
+is the task; what it was told at a frame is the subtask. Pictures that an episode has of its own are the feature
+`observation.images.main`, of dtype "image"; elsewhere the state that pictures are drawn from is kept as
+`kibitz.state`. No video is written or read: of a foreign dataset the numbers come in, and the pictures of one camera.
 """
 
 from trainers.data.lerobot.reading import Brought, read

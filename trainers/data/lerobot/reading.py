@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.data.lerobot.frames import DONE, OURS, SCALARS, SEEN
+from trainers.data.lerobot.pictures import as_jpeg
 from trainers.data.taken import take_in
 from trainers.episodes import NAME, NOBODY, UNSAID, About, Episodes, Segment
 
@@ -33,32 +35,37 @@ class Brought:
 def read(folder: Path, store: Episodes, world: str = "", task: str = "") -> Brought:
     """Takes a dataset's episodes into a store, all of them or none; read twice, they are the same episodes.
 
-    `world` names the world that a foreign dataset is of, and `task` stands where it names none. Its videos, and what
-    else has no place in a step, stay out: the notes say so.
+    `world` names the world that a foreign dataset is of, and `task` stands where it names none. The pictures of one
+    camera come in; its videos, and what else has no place in a step, stay out: the notes say so.
     """
     info = _info(folder)
     found, ours = Brought(), _read_ours(folder)
-    pictured = sorted(
-        name for name, one in info["features"].items() if one.get("dtype") in ("video", "image")
-    )
-    if pictured:
+    features = info["features"]
+    videos = sorted(name for name, one in features.items() if one.get("dtype") == "video")
+    cameras = sorted(name for name, one in features.items() if one.get("dtype") == "image")
+    if videos:
         found.notes.append(
-            f"The pictures ({', '.join(pictured)}) stay out: the episodes can be learned from by their numbers, and "
+            f"The videos ({', '.join(videos)}) stay out: the episodes can be learned from by their numbers, and "
             "shown to nobody."
         )
-    if others := sorted(set(info["features"]) - KNOWN - set(pictured) - {"next.success", "next.truncated"}):
+    if cameras[1:]:
+        found.notes.append(
+            f"An episode has one picture a step, that of {cameras[0]}; left out: {', '.join(cameras[1:])}."
+        )
+    camera, pictured = cameras[0] if cameras else "", {*videos, *cameras}
+    if others := sorted(set(features) - KNOWN - pictured - {"next.success", "next.truncated"}):
         found.notes.append(f"Left out, since a step has no place for them: {', '.join(others)}.")
     tasks, subtasks = _texts(folder, info, "task"), _texts(folder, info, "subtask")
     store.root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".coming-", dir=store.root) as aside:
         coming = Episodes(aside)
-        for number, frames in _episodes(folder, info):
+        for number, frames, pictures in _episodes(folder, info, camera):
             if number < len(ours):
-                found.episodes.append(_come_back(ours[number], frames, store, coming))
+                found.episodes.append(_come_back(ours[number], frames, pictures, store, coming))
             else:
                 asked = task or _text(frames, "task_index", tasks, 0)
                 about = _about(info, frames, folder, number, world, asked)
-                found.episodes.append(_begin(about, frames, tasks, subtasks, store, coming))
+                found.episodes.append(_begin(about, frames, pictures, tasks, subtasks, store, coming))
         if not found.episodes:
             raise ValueError(f"{folder} holds no frames. Is it whole?")
         take_in(list(coming), store)
@@ -110,8 +117,10 @@ def _texts(folder: Path, info: Mapping[str, Any], name: str) -> dict[int, str]:
     return dict(zip(table[f"{name}_index"].to_pylist(), table[text].to_pylist(), strict=True))
 
 
-def _episodes(folder: Path, info: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
-    """Each episode's number and frames, file by file; the rows of one stand together, in order."""
+def _episodes(
+    folder: Path, info: Mapping[str, Any], camera: str
+) -> Iterator[tuple[int, dict[str, NDArray[Any]], list[bytes]]]:
+    """Each episode's number, frames and pictures, file by file; the rows of one stand together, in order."""
     import pyarrow.parquet as parquet
 
     paths = sorted((folder / "data").glob("chunk-*/*.parquet"))
@@ -124,13 +133,15 @@ def _episodes(folder: Path, info: Mapping[str, Any]) -> Iterator[tuple[int, dict
         starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]]).tolist() if len(numbers) else []
         for start, stop in zip(starts, [*starts[1:], len(numbers)], strict=True):
             part = table.slice(start, stop - start)
+            known = [name for name in part.column_names if name in KNOWN]
+            shown = part[camera].to_pylist() if camera in part.column_names else []
             yield (
                 int(numbers[start]),
-                {
-                    name: _numpy(part[name], info["features"][name])
-                    for name in part.column_names
-                    if name in KNOWN
-                },
+                {name: _numpy(part[name], info["features"][name]) for name in known},
+                [
+                    as_jpeg((one or {}).get("bytes"), f"Frame {start + row} of {path}")
+                    for row, one in enumerate(shown)
+                ],
             )
 
 
@@ -173,6 +184,7 @@ def _about(
 def _begin(
     about: About,
     frames: Mapping[str, NDArray[Any]],
+    pictures: Sequence[bytes],
     tasks: Mapping[int, str],
     subtasks: Mapping[int, str],
     store: Episodes,
@@ -186,20 +198,26 @@ def _begin(
         for row in range(length)
     ]
     hashed = hashlib.sha256(json.dumps([asdict(about), words], sort_keys=True).encode())
-    hashed.update(seen.tobytes() + done.tobytes())
+    hashed.update(seen.tobytes() + done.tobytes() + b"".join(pictures))
     name = hashed.hexdigest()[:32]
     if name in store and store.open(name).ended:
         return name
     rewards = frames["next.reward"].reshape(-1) if "next.reward" in frames else np.zeros(length)
     with coming.begin(about, name) as writer:
         for row in range(length):
+            if pictures:
+                writer.picture(pictures[row])
             writer.step(seen[row], done[row], (), float(rewards[row]), 0.0, words[row], NOBODY, NOBODY)
         writer.end("imported")
     return name
 
 
 def _come_back(
-    ours: Mapping[str, Any], frames: Mapping[str, NDArray[Any]], store: Episodes, coming: Episodes
+    ours: Mapping[str, Any],
+    frames: Mapping[str, NDArray[Any]],
+    pictures: Sequence[bytes],
+    store: Episodes,
+    coming: Episodes,
 ) -> str:
     """An episode that was exported from such a store, as it was."""
     name, commands = ours["episode"], ours["commands"]
@@ -211,16 +229,22 @@ def _come_back(
         return name
     about = About(**ours["about"])
     states = frames.get("kibitz.state", np.zeros((len(frames[SEEN]), about.state)))
+    kept = ours.get("pictures") or {"steps": [], "last": ""}
+    own = set(kept["steps"])
     with coming.begin(about, name) as writer:
         for command in commands:  # in their order, whoever obeyed them when
             writer.name_command(command)
         for row in range(len(frames[SEEN])):
             said = int(frames["kibitz.command"][row])
+            if row in own:
+                writer.picture(pictures[row])
             writer.step(
                 frames[SEEN][row], frames[DONE][row], states[row], float(frames["next.reward"][row]),
                 float(frames["kibitz.score"][row]), "" if said == UNSAID else commands[said],
                 int(frames["kibitz.commander"][row]), int(frames["kibitz.actor"][row]),
             )  # fmt: skip
+        if kept["last"]:
+            writer.picture(base64.b64decode(kept["last"]))
         ended = ours["ended"]
         episode = writer.end(ended["why"], ended["score"], ended["success"])
     for one in ours["history"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from trainers.data.language import told
 from trainers.data.lerobot.frames import DONE, OURS, SCALARS, SEEN
+from trainers.data.lerobot.pictures import PICTURES, column, feature, pictures_of, sizes_of, statistics
 from trainers.episodes import Episode
 
 VERSION = "v3.0"
@@ -38,6 +40,7 @@ def write(episodes: Sequence[Episode], folder: Path, robot: str = "") -> Path:
     import pyarrow.parquet as parquet
 
     fps = _one_kind(episodes)
+    shown, size = _shown(episodes)
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty. Name a new folder.")
     tasks = _numbers(one.about.asked for one in episodes)
@@ -48,19 +51,26 @@ def write(episodes: Sequence[Episode], folder: Path, robot: str = "") -> Path:
         frames = _frames(episode, number, at, fps, tasks, subtasks)
         for name, values in frames.items():
             columns.setdefault(name, []).append(values)
-        rows.append(_row(episode, number, at, frames))
+        row = _row(episode, number, at, frames)
+        if shown:
+            row |= _named(PICTURES, statistics(shown[at : at + len(episode)]))
+        rows.append(row)
         at += len(episode)
     joined = {name: np.concatenate(parts) for name, parts in columns.items() if parts[0].shape[1:] != (0,)}
     for place in (DATA, EPISODES):
         (folder / place.format(**PLACE)).parent.mkdir(parents=True, exist_ok=True)
-    table = pyarrow.table({name: _arrow(values) for name, values in joined.items()})
+    stored = {name: _arrow(values) for name, values in joined.items()}
+    features = {name: _feature(name, values, fps) for name, values in joined.items()}
+    stats = {name: _stats(joined[name]) for name in MEASURED if name in joined}
+    if shown:
+        stored[PICTURES], stats[PICTURES] = column(shown), statistics(shown)
+        features[PICTURES] = feature(*size, fps)
+    table = pyarrow.table(stored)
     parquet.write_table(table, folder / DATA.format(**PLACE))
     parquet.write_table(pyarrow.Table.from_pylist(rows), folder / EPISODES.format(**PLACE))
     _write_texts(folder / "meta/tasks.parquet", tasks, "task")
     _write_texts(folder / "meta/subtasks.parquet", subtasks, "subtask")
-    _write_json(
-        folder / "meta/stats.json", {name: _stats(joined[name]) for name in MEASURED if name in joined}
-    )
+    _write_json(folder / "meta/stats.json", stats)
     info = {
         "codebase_version": VERSION,
         "robot_type": robot or episodes[0].about.world,
@@ -74,7 +84,7 @@ def write(episodes: Sequence[Episode], folder: Path, robot: str = "") -> Path:
         "splits": {"train": f"0:{len(episodes)}"},
         "data_path": DATA,
         "video_path": None,
-        "features": {name: _feature(name, values, fps) for name, values in joined.items()},
+        "features": features,
     }
     _write_json(folder / "meta/info.json", info)
     _write_json(folder / OURS, [_ours(one) for one in episodes])
@@ -88,11 +98,6 @@ def _one_kind(episodes: Sequence[Episode]) -> int:
     for one in episodes:
         if one.ended is None:
             raise ValueError(f"The episode {one.name} has not ended. Leave it out, or end it first.")
-        if one.picture(len(one)) is not None:
-            raise ValueError(
-                f"The episode {one.name} has pictures of its own, which would need a video. Videos are not written: "
-                "export its state where its world has one."
-            )
     kinds = {
         (one.about.observation, one.about.action, one.about.state, one.about.seconds) for one in episodes
     }
@@ -105,6 +110,22 @@ def _one_kind(episodes: Sequence[Episode]) -> int:
     if abs(round(1 / seconds) * seconds - 1) > 1e-6:
         raise ValueError(f"A step takes {seconds} s; the format wants a whole number of frames a second.")
     return round(1 / seconds)
+
+
+def _shown(episodes: Sequence[Episode]) -> tuple[list[bytes], tuple[int, int]]:
+    """The picture of each frame of all episodes, and their (height, width); none where no episode has any.
+
+    Raises ValueError where only some have pictures, or of several sizes.
+    """
+    each = [pictures_of(one) for one in episodes]
+    sizes = set().union(*(sizes_of(one, pictures) for one, pictures in zip(episodes, each, strict=True)))
+    if len(sizes) > 1 or (sizes and not all(each)):
+        found = ", ".join(f"{width} x {height}" for height, width in sorted(sizes))
+        raise ValueError(
+            f"A dataset has pictures of one size for all episodes, or for none; found {found}, and "
+            f"{sum(not one for one in each)} episodes without any. Export each kind by itself."
+        )
+    return [one for pictures in each for one in pictures], sizes.pop() if sizes else (0, 0)
 
 
 def _frames(
@@ -146,8 +167,13 @@ def _row(episode: Episode, number: int, at: int, frames: Mapping[str, NDArray[An
     }
     for name in MEASURED:
         if frames[name].size:
-            row |= {f"stats/{name}/{key}": value for key, value in _stats(frames[name]).items()}
+            row |= _named(name, _stats(frames[name]))
     return row
+
+
+def _named(name: str, stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Statistics as an episode's row has them."""
+    return {f"stats/{name}/{key}": value for key, value in stats.items()}
 
 
 def _stats(values: NDArray[Any]) -> dict[str, list[Any]]:
@@ -195,6 +221,9 @@ def _write_texts(path: Path, numbers: Mapping[str, int], name: str) -> None:
 
 
 def _ours(episode: Episode) -> dict[str, Any]:
+    steps = episode.pictured
+    last = episode.picture(len(episode)) if len(episode) in steps else None
+    pictures = {"steps": steps, "last": base64.b64encode(last).decode() if last else ""} if steps else None
     return {
         "episode": episode.name,
         "digest": episode.digest,
@@ -202,6 +231,7 @@ def _ours(episode: Episode) -> dict[str, Any]:
         "commands": episode.commands,
         "ended": dict(episode.ended or {}),
         "history": [asdict(one) for one in episode.history()],
+        "pictures": pictures,
     }
 
 
