@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -65,13 +66,13 @@ class Many(Protocol):
     def together(self, scenes: Sequence[Mapping[str, Any]]) -> Crew: ...
 
 
-class OneOfMany:
+class OneOfMany(ABC):
     """For a policy that lives several episodes at once: one of them alone, as the protocol `Pilot` has it."""
 
     _alone: Crew | None = None
 
-    def together(self, scenes: Sequence[Mapping[str, Any]]) -> Crew:
-        raise NotImplementedError
+    @abstractmethod
+    def together(self, scenes: Sequence[Mapping[str, Any]]) -> Crew: ...
 
     def begin(self, scene: Mapping[str, Any], seed: int = 0) -> None:
         self._alone = self.together([scene])
