@@ -38,6 +38,17 @@ def postgres_away() -> Iterator[None]:
             server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
 
 
+def told_once(site) -> tuple[Session, Page, Flight, str]:
+    """A robot at work that obeys what its steerer said; with the ref of that."""
+    ada = person("ada")
+    session = session_of(study_of(ada), ada, hold=600)
+    page, flight = Page(site.url, ada, session.pk), Flight(session)
+    page.until("state", step=3)
+    first = page.send("say", text="move a bit up")
+    page.until("correction", ref=first, status="in_force")
+    return session, page, flight, first
+
+
 def stands_still(episode: Episode) -> int:
     """How many steps are recorded, where none is added in five times the time of one; else 0."""
     before = len(episode)
@@ -61,13 +72,7 @@ def obeyed_and_kept(session: Session, refs: list[str], store: str) -> None:
 def test_while_the_broker_is_away_words_are_obeyed_by_their_rows_and_the_robot_is_paused(
     broker: Broker, site, settings
 ):
-    ada = person("ada")
-    session = session_of(study_of(ada), ada, hold=600)
-    page = Page(site.url, ada, session.pk)
-    flight = Flight(session)
-    page.until("state", step=3)
-    first = page.send("say", text="move a bit up")
-    page.until("correction", ref=first, status="in_force")
+    session, page, flight, first = told_once(site)
 
     broker.kill()
     assert "Valkey cannot be reached" in page.until("status", status="lost")["why"]
@@ -93,13 +98,7 @@ def test_while_the_broker_is_away_words_are_obeyed_by_their_rows_and_the_robot_i
 def test_while_the_database_is_away_the_robot_stands_still_and_words_are_taken_after(
     broker: Broker, site, settings
 ):
-    ada = person("ada")
-    session = session_of(study_of(ada), ada, hold=600)
-    page = Page(site.url, ada, session.pk)
-    flight = Flight(session)
-    page.until("state", step=3)
-    first = page.send("say", text="move a bit up")
-    page.until("correction", ref=first, status="in_force")
+    session, page, flight, first = told_once(site)
     episode = Episodes(settings.EPISODES).open(session.takes.get().episode)
     with postgres_away():
         assert "PostgreSQL cannot be reached" in page.until("status", status="lost")["why"]
