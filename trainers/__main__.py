@@ -117,7 +117,7 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 def _add_methods(methods: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """One sub-command a method, with an option for each input and each setting of its Config."""
-    from trainers.registry import METHODS, fields
+    from trainers.registry import METHODS, SAMPLERS, fields
 
     for name, entry in METHODS.items():
         one = methods.add_parser(
@@ -138,12 +138,20 @@ def _add_methods(methods: argparse._SubParsersAction[argparse.ArgumentParser]) -
         one.add_argument("--seed", type=int, default=0)
         one.add_argument("--threads", type=int, default=1)
         one.add_argument("--device", default="cpu", help="cpu or cuda")
+        one.add_argument(
+            "--sampler",
+            default="policy",
+            choices=["policy", *SAMPLERS],
+            help="what draws the answers to learn from",
+        )
         one.add_argument("--processes", type=int, default=1, help="processes that train together")
         one.add_argument(
             "--sharding", default="none", choices=["none", "ddp", "fsdp"], help="what several processes hold"
         )
         _add_json(one)
-        taken = {"out", "snapshot", "set", "seed", "threads", "device", "processes", "sharding", "json"}
+        taken = {
+            "out", "snapshot", "set", "seed", "threads", "device", "sampler", "processes", "sharding", "json"
+        }  # fmt: skip
         for field in fields(name):
             option = f"--{field.name.replace('_', '-')}"
             if field.name not in taken:  # such a setting has --set alone
@@ -268,6 +276,7 @@ def train(given: argparse.Namespace) -> int:
         },
         threads=given.threads,
         device=given.device,
+        sampler=given.sampler,
         processes=given.processes,
         sharding=given.sharding,
     )

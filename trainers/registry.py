@@ -357,6 +357,30 @@ ALONE = ("query", "search")
 """Families whose methods train nothing: there are no gradients that several processes could share out."""
 
 
+SAMPLERS = {"vllm": "float32", "vllm-bfloat16": "bfloat16"}
+"""What may draw a policy's answers in its place while an online method learns, and in which precision it does."""
+
+
+def sampler_problem(method: str, sampler: str, processes: int) -> str:
+    """What stands against drawing with that sampler; empty where nothing does."""
+    if sampler == "policy":
+        return ""
+    if sampler not in SAMPLERS:
+        return f"There is no sampler {sampler!r}. Expected policy, {' or '.join(SAMPLERS)}."
+    if entry(method).family != "online":
+        return f"{method} draws no answers while it learns, so it has no use for the sampler {sampler}: leave it out."
+    if processes > 1:
+        return f"{sampler} draws in one process, and this run has {processes}: choose one, or the sampler policy."
+    return ""
+
+
+def drawn_problem(sampler: str, kind: str) -> str:
+    """What stands against one of SAMPLERS drawing for a policy of this kind; empty where nothing does."""
+    if kind == "hugging_face":
+        return ""
+    return f"{sampler} draws for Hugging Face models, and this policy is a {kind}: choose the sampler policy."
+
+
 class ConfigError(ValueError):
     """A setting that cannot be: which one, what was found, what was expected."""
 

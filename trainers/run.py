@@ -67,6 +67,8 @@ class Spec:
     epoch: int = 0
     threads: int = 1
     device: str = "cpu"
+    sampler: str = "policy"
+    """Who draws the answers that a method learns from: "policy", it itself; or one of registry.SAMPLERS."""
     nudge_fd: int | None = None
     """A pipe that gets one byte whenever there is news in the journal."""
     parent: int | None = None

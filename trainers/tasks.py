@@ -204,11 +204,10 @@ class Supervision:
         return path
 
     def _scale(self) -> dict[str, object]:
-        """How many processes train together, as was asked for, and where the run's files are mirrored."""
+        """What works together on the run, as was asked for, and where the run's files are mirrored."""
         asked = self.run.provenance
-        found = {
-            name: asked[name] for name in ("processes", "sharding", "nodes", "rendezvous") if name in asked
-        }
+        names = ("processes", "sharding", "nodes", "rendezvous", "sampler")
+        found = {name: asked[name] for name in names if name in asked}
         if storage := os.environ.get("KIBITZ_STORAGE"):
             found["storage"] = f"{storage.rstrip('/')}/runs/{self.run.pk}-{self.run.created_at:%Y%m%d%H%M%S}"
         return found

@@ -23,7 +23,7 @@ its `state_dict`, and they lie beside the untouched base on disk.
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -289,6 +289,28 @@ class HuggingFacePolicy(nn.Module):
         """This policy with its adapters folded into the weights: a plain model for any other program."""
         plain = self.model.merge_and_unload() if self.config.lora_rank else self.model
         return HuggingFacePolicy(plain, self.text.tokenizer, replace(self.config, lora_rank=0))
+
+    def plain_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight of `merged` with its name there, one after the other; this policy stays as it is."""
+        if not self.config.lora_rank:
+            yield from self.model.state_dict().items()
+            return
+        base = self.model.get_base_model()
+        adapted = {name: one for name, one in base.named_modules() if hasattr(one, "get_delta_weight")}
+        for name, value in base.state_dict().items():
+            if "lora_" in name:
+                continue
+            layer, _, rest = name.rpartition(".base_layer.")
+            if layer and rest == "weight":
+                (adapter,) = adapted[layer].active_adapters
+                value = value + adapted[layer].get_delta_weight(adapter)
+            yield name.replace(".base_layer.", "."), value
+
+    def write_plain(self, directory: Path) -> None:
+        """The files of `merged`, for another program."""
+        model = self.model.get_base_model() if self.config.lora_rank else self.model
+        model.save_pretrained(directory, state_dict=dict(self.plain_weights()))
+        self.text.tokenizer.save_pretrained(directory)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """All weights, or of a policy with adapters the adapters: its base is where it was loaded from."""

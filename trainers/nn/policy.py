@@ -51,6 +51,8 @@ class Samples:
     """[B * n, T] bool, true on sampled tokens, EOS included."""
     finished: Tensor
     """[B * n] bool: the answer ended by itself (EOS) within max_new tokens."""
+    weights: Tensor | None = None
+    """[B * n, T] what each token's gradient is to count, where the policy did not draw them itself."""
 
 
 class Decoding(Protocol):

@@ -6,9 +6,9 @@ What makes a method is not here: how rewards become advantages, what is detached
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -16,17 +16,24 @@ from torch import Tensor
 
 from trainers.data import Batches, prompts, read_records, split
 from trainers.fit import Tally, parts
+from trainers.maths.surrogate import importance
 from trainers.nn import Policy, Samples, load_policy, load_reward_model
 from trainers.records import Prompt, prompt_text
+from trainers.registry import SAMPLERS
 from trainers.reports import online
 from trainers.run import Run
 from trainers.sampling import sample_answers
+
+if TYPE_CHECKING:
+    from trainers.sampling.vllm import Engine
 
 PROBE = 64
 """Answers that are drawn and scored before and after training, to compare."""
 PIECE = 16
 """Of these, so many at a time: few, so that comparing takes no more memory than a step; and as many whatever the
 settings, so that the same ones are drawn."""
+MOST = 2.0
+"""The most that a token counts because its sampler drew it more rarely than the policy would have."""
 ALARM_OVER = 20
 """Batches in a row over whose mean a KL below zero raises an alarm; one batch may well be below."""
 
@@ -63,6 +70,8 @@ class Scored:
     """[N] what the reward model gives."""
     gold: Tensor | None
     """[N] what the stated rule gives, for the charts alone."""
+    drawn_logp: Tensor | None = None
+    """[N, T] the log-probabilities of a sampler that is not the policy itself; `samples.logp_tok` are the policy's."""
 
     @property
     def kl(self) -> Tensor:
@@ -78,6 +87,7 @@ class Rollouts:
         self.reference = load_policy(Path(run.inputs.get("reference", run.input("policy"))), run.device)
         self.reference.eval().requires_grad_(False)
         self.reward_model = load_reward_model(run.input("reward_model"), run.device).eval()
+        self.engine = _engine(run, policy)
         self.records, kept = split(
             read_records(run.snapshot, ("pair", "correction", "demonstration")), config.held_out
         )
@@ -94,9 +104,8 @@ class Rollouts:
         return self._draw([self.questions[row] for row in rows], k, generator)
 
     def _draw(self, asked: Sequence[Prompt], k: int, generator: torch.Generator) -> Scored:
-        config, gold = self.config, self.run.gold
-        drawn = sample_answers(self.policy, asked, k, config.max_new_tokens, config.temperature, generator)
-        samples, repeated, texts = drawn.samples, drawn.prompts, drawn.texts
+        gold = self.run.gold
+        samples, repeated, texts, drawn_logp = self._answers(asked, k, generator)
         return Scored(
             samples=samples,
             prompts=repeated,
@@ -104,7 +113,23 @@ class Rollouts:
             logp_ref=self.read(self.reference, samples, [range(len(texts))]),
             score=self.reward_model.score(repeated, texts).to(self.run.device),
             gold=torch.tensor([gold(*one) for one in zip(repeated, texts, strict=True)]) if gold else None,
+            drawn_logp=drawn_logp,
         )
+
+    def _answers(
+        self, asked: Sequence[Prompt], k: int, generator: torch.Generator
+    ) -> tuple[Samples, list[Prompt], list[str], Tensor | None]:
+        """k answers to each of these prompts, by the policy or by the engine that draws in its place."""
+        policy, length, temperature = self.policy, self.config.max_new_tokens, self.config.temperature
+        if self.engine is None:
+            drawn = sample_answers(policy, asked, k, length, temperature, generator)
+            return drawn.samples, drawn.prompts, drawn.texts, None
+        samples = self.engine.sample([policy.encode(one) for one in asked], k, length, temperature, generator)
+        logp = self.read(policy, samples, [range(len(samples.y))])
+        weights = importance(logp, samples.logp_tok).clamp(max=MOST)
+        texts = [policy.decode(y) for y in samples.y]
+        own = replace(samples, logp_tok=logp, weights=weights)
+        return own, [one for one in asked for _ in range(k)], texts, samples.logp_tok
 
     @torch.no_grad()
     def read(self, policy: Policy, samples: Samples, cuts: Sequence[Sequence[int]]) -> Tensor:
@@ -144,6 +169,12 @@ class Rollouts:
         tally.add("num_tokens", torch.tensor(self.run.count("num_tokens", int(length.sum()))))
         if scored.gold is not None:
             tally.add("objective/gold", scored.gold)
+        if scored.drawn_logp is not None:
+            mask = scored.samples.mask
+            _apart(tally, scored.samples.logp_tok[mask], scored.drawn_logp[mask])
+            ratio = importance(scored.samples.logp_tok, scored.drawn_logp)[mask]
+            for name in ("min", "mean", "max"):
+                tally.add(f"sampling/importance_sampling_ratio/{name}", ratio)
         # Where one of them does not vary there is no correlation to speak of.
         if length.min() < length.max() and scored.score.min() < scored.score.max():
             both = torch.stack([scored.score.double(), length])
@@ -214,9 +245,10 @@ class Buffer:
         self.x: list[Tensor] = []
         self.tensors: dict[str, Tensor] = {}
 
-    def fill(self, x: Sequence[Tensor], **tensors: Tensor) -> None:
+    def fill(self, x: Sequence[Tensor], **tensors: Tensor | None) -> None:
         """Replaces what was there; every tensor has a row for each of x."""
-        self.x, self.tensors = list(x), tensors
+        self.x = list(x)
+        self.tensors = {name: value for name, value in tensors.items() if value is not None}
 
     def __len__(self) -> int:
         return len(self.x)
@@ -226,6 +258,9 @@ class Buffer:
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
+
+    def get(self, name: str) -> Tensor | None:
+        return self.tensors.get(name)
 
     def state_dict(self) -> dict[str, Any]:
         return {"x": self.x, "tensors": self.tensors}
@@ -279,9 +314,27 @@ def ratios(tally: Tally, ratio: Tensor, first: bool) -> None:
             tally.add(name.replace("val/", "val/first_"), ratio)
 
 
-def sampler_error(tally: Tally, samples: Samples, old: Tensor) -> None:
+def as_drawn(logp_tok: Tensor, weights: Tensor | None, rows: Sequence[int]) -> Tensor:
+    """[b, T]: the log-probabilities logp_tok of these rows, with a gradient that counts each token by its weight.
+
+    A token that an engine drew with q in place of pi counts min(pi / q, MOST): truncated importance sampling (Ionides
+    2008, https://doi.org/10.1198/106186008X320456), token by token. weights [N, T]; None where the policy drew itself.
+    """
+    if weights is None:
+        return logp_tok
+    fixed = logp_tok.detach()
+    return fixed + weights[rows] * (logp_tok - fixed)
+
+
+def sampler_error(tally: Tally, scored: Scored, old: Tensor) -> None:
     """How far the sampler's log-probabilities are from the trainer's, both of the unchanged policy."""
-    difference = (old - samples.logp_tok).abs()[samples.mask]
+    if scored.drawn_logp is None:  # else `Rollouts.observe` has said it
+        mask = scored.samples.mask
+        _apart(tally, old[mask], scored.samples.logp_tok[mask])
+
+
+def _apart(tally: Tally, trainer: Tensor, sampler: Tensor) -> None:
+    difference = (trainer - sampler).abs()
     tally.add("sampling/sampling_logp_difference/mean", difference)
     tally.add("sampling/sampling_logp_difference/max", difference)
 
@@ -306,6 +359,15 @@ def readings(drawn: Sequence[Scored]) -> dict[str, float]:
     if gold:
         found |= {"gold": torch.cat(gold).mean().item(), "gold_std": torch.cat(gold).std().item()}
     return found
+
+
+def _engine(run: Run, policy: Policy) -> Engine | None:
+    """What draws in the policy's place, where the run names it."""
+    if run.spec.sampler == "policy":
+        return None
+    from trainers.sampling.vllm import Engine
+
+    return Engine(policy, dtype=SAMPLERS[run.spec.sampler], seed=run.seed % 2**32)
 
 
 def _rows(scored: Scored) -> list[dict[str, object]]:

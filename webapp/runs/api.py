@@ -66,6 +66,9 @@ class RunIn(Schema):
     )
     processes: int = Field(1, description="That train together on the worker's machine.")
     sharding: str = Field("none", description="Of several processes: ddp or fsdp.")
+    sampler: str = Field(
+        "policy", description="What draws an online method's answers: policy, vllm or vllm-bfloat16."
+    )
 
 
 class RunOut(Schema):
@@ -256,7 +259,7 @@ def start(request: HttpRequest, asked: RunIn):
     run = services.start_run(
         study=study, snapshot=snapshot, method=asked.method, config=asked.config, seed=asked.seed, name=asked.name,
         gold=asked.gold, queue=asked.queue, by=request.user,
-        threads=asked.threads, processes=asked.processes, sharding=asked.sharding,
+        threads=asked.threads, processes=asked.processes, sharding=asked.sharding, sampler=asked.sampler,
         inputs={role: artifact_for(request.user, pk) for role, pk in asked.inputs.items()},
     )  # fmt: skip
     return Reply(201, _detail(run))

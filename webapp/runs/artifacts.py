@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -31,6 +32,12 @@ def digest_of(path: Path) -> tuple[str, int]:
             whole.update(hashlib.file_digest(opened, "sha256").digest())
             size += opened.tell()
     return whole.hexdigest(), size
+
+
+def made_as(path: Path) -> str:
+    """The kind of a model's folder, as trainers.nn.storage reads it."""
+    ours = path / "kibitz.json"
+    return json.loads(ours.read_text(encoding="utf-8"))["kind"] if ours.is_file() else "hugging_face"
 
 
 def relative(path: Path) -> str:

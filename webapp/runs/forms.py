@@ -76,11 +76,23 @@ class RunForm(forms.Form):
         ],
         help_text="How several processes hold the model.",
     )
+    sampler = forms.ChoiceField(
+        required=False,
+        label="Answers drawn by",
+        choices=[
+            ("policy", "policy: the model that learns"),
+            ("vllm", "vllm: in single precision"),
+            ("vllm-bfloat16", "vllm-bfloat16: faster, and weighed for what that changes"),
+        ],
+        help_text="vLLM is for Hugging Face models, on a worker that has it installed.",
+    )
 
     def __init__(self, *args, study, method: str, snapshot: Snapshot | None, **kwargs):
         super().__init__(*args, **kwargs)
         self.study, self.method, self.snapshot = study, method, snapshot
         self.entry = registry.entry(method)
+        if self.entry.family != "online":
+            del self.fields["sampler"]
         self.fields["queue"].choices = devices()
         self.fields["queue"].initial = DEFAULT_QUEUE
         self.fields["gold"].choices = [("", "none"), *((rule, rule) for rule in RULES)]
@@ -132,7 +144,10 @@ class RunForm(forms.Form):
 
     def machine(self) -> dict[str, Any]:
         """Where the run is to be trained, folded while everything is as usual."""
-        usual = {"queue": DEFAULT_QUEUE, "threads": None, "processes": 1, "sharding": "none"}
+        usual = {
+            "queue": DEFAULT_QUEUE, "threads": None, "processes": 1, "sharding": "none", "sampler": "policy"
+        }  # fmt: skip
+        usual = {name: value for name, value in usual.items() if name in self.fields}
         unusual = any(
             name in self.errors or self.initial.get(name, usual[name]) != usual[name] for name in usual
         )
@@ -156,6 +171,7 @@ class RunForm(forms.Form):
             "threads": given["threads"],
             "processes": given["processes"] or 1,
             "sharding": given["sharding"] or "none",
+            "sampler": given.get("sampler") or "policy",
             "config": {
                 setting.name: given[f"config_{setting.name}"] for setting in registry.fields(self.method)
             },
@@ -179,7 +195,11 @@ class RunForm(forms.Form):
             "seed": run.seed,
             "gold": run.gold,
             "queue": run.queue,
-            **{name: run.provenance[name] for name in ("processes", "sharding") if name in run.provenance},
+            **{
+                name: run.provenance[name]
+                for name in ("processes", "sharding", "sampler")
+                if name in run.provenance
+            },
             **{f"config_{name}": value for name, value in run.config.items()},
             **{f"input_{one.role}": one.artifact_id for one in run.inputs.all()},
         }

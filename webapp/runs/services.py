@@ -76,13 +76,15 @@ def start_run(
     threads: int | None = None,
     processes: int = 1,
     sharding: str = "none",
+    sampler: str = "policy",
     trigger: str = "person",
     round: int | None = None,
 ) -> Run:
     """Asks for a run: a row first, a message to the workers once it is committed.
 
     `threads` None: as many as the worker has for each of its runs. Of several `processes`, `sharding` says whether each
-    holds the whole model ("ddp") or a part of it ("fsdp").
+    holds the whole model ("ddp") or a part of it ("fsdp"). `sampler` draws the answers that an online method learns
+    from: the policy itself, or one of registry.SAMPLERS.
     """
     inputs = dict(inputs or {})
     try:
@@ -98,6 +100,7 @@ def start_run(
         "snapshot": snapshot.digest if snapshot else None,
         "inputs": {role: {"artifact": one.pk, "digest": one.digest} for role, one in inputs.items()},
         **_scale(method, entry, threads, processes, sharding),
+        **_drawn_by(method, sampler, processes, inputs),
     }
     run = Run(
         study=study, snapshot=snapshot, method=method, config=full, seed=seed, name=name, gold=gold,
@@ -136,6 +139,17 @@ def _scale(
         )
     found: dict[str, Any] = {} if threads is None else {"threads": threads}
     return found | ({"processes": processes, "sharding": sharding} if processes > 1 else {})
+
+
+def _drawn_by(method: str, sampler: str, processes: int, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    """Who draws the answers to learn from, as the worker reads it; the policy itself need not be named."""
+    if sampler == "policy":
+        return {}
+    problem = registry.sampler_problem(method, sampler, processes)
+    problem = problem or registry.drawn_problem(sampler, artifacts.made_as(inputs["policy"].location))
+    if problem:
+        raise Invalid(problem, field="sampler")
+    return {"sampler": sampler}
 
 
 def _check_fits(row: Model, *names: str) -> None:
@@ -294,14 +308,12 @@ def register_model(
             "or config.json (a Hugging Face model).",
             field="path",
         )
-    ours = path / "kibitz.json"
-    made_as = json.loads(ours.read_text(encoding="utf-8")).get("kind") if ours.is_file() else "hugging_face"
     place, digest, size = artifacts.keep(path)
     known = {
         "name": name,
         "path": artifacts.relative(place),
         "size": size,
-        "meta": {"model": made_as, **(meta or {})},
+        "meta": {"model": artifacts.made_as(path), **(meta or {})},
     }
     artifact, _ = Artifact.objects.get_or_create(
         study=study, run=None, kind=kind, digest=digest, defaults=known

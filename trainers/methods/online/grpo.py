@@ -35,6 +35,7 @@ from trainers.sampling.rollouts import (
     Buffer,
     Rollouts,
     Scored,
+    as_drawn,
     cuts,
     due,
     groups,
@@ -137,15 +138,17 @@ def fill(
     samples = scored.samples
     rewards = reward(scored, config.missing_eos_penalty)
     kept = samples.finished[:, None] if config.mask_truncated else torch.ones_like(samples.mask)
-    held = {
+    held: dict[str, Tensor | None] = {
         "y": samples.y,
+        "weights": samples.weights,
         "mask": samples.mask & kept,
         "ref": scored.logp_ref,
         "advantages": group_advantages(rewards.view(-1, config.k), config.scale).flatten(),
     }
     if config.epochs * config.minibatches > 1:
-        held["old"] = rollouts.read(rollouts.policy, samples, cuts(len(samples.y), config.minibatches))
-        sampler_error(tally, samples, held["old"])
+        old = rollouts.read(rollouts.policy, samples, cuts(len(samples.y), config.minibatches))
+        sampler_error(tally, scored, old)
+        held["old"] = old
     buffer.fill(samples.x, **held)
     rollouts.observe(tally, scored, rewards - beta * scored.kl)
     groups(tally, rewards.view(-1, config.k))
@@ -210,6 +213,7 @@ def policy_loss(
     for part in parts(rows, config.micro_batch):
         y, ref, mask, advantages = (buffer[name][part] for name in ("y", "ref", "mask", "advantages"))
         logp_tok = policy.logp_tok([buffer.x[i] for i in part], y, config.temperature)  # [b, T]
+        logp_tok = as_drawn(logp_tok, buffer.get("weights"), part)
         old = buffer["old"][part] if "old" in buffer else logp_tok.detach()
         yield grpo_loss(
             logp_tok, old, ref, advantages, mask, kl_coef=beta, clip_low=config.clip_low,

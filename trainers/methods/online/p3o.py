@@ -30,6 +30,7 @@ from trainers.sampling.rollouts import (
     Buffer,
     Rollouts,
     Scored,
+    as_drawn,
     cuts,
     due,
     groups,
@@ -125,9 +126,9 @@ def fill(
         for part in parts(pairs, config.micro_batch // 2)
     ]
     old = rollouts.read(rollouts.policy, samples, first_time)
-    sampler_error(tally, samples, old)
+    sampler_error(tally, scored, old)
     rewards = reward(scored, beta, config.missing_eos_penalty)
-    buffer.fill(samples.x, y=samples.y, mask=samples.mask, old=old, rewards=rewards)
+    buffer.fill(samples.x, y=samples.y, mask=samples.mask, old=old, rewards=rewards, weights=samples.weights)
     rollouts.observe(tally, scored, rewards)
     groups(tally, reward(scored, 0.0, config.missing_eos_penalty).view(-1, 2))
     tally.add("objective/reward_difference", (rewards.view(-1, 2) @ rewards.new_tensor([1.0, -1.0])).abs())
@@ -154,7 +155,7 @@ def policy_loss(
         rows = answers_of(part)
         y, old, rewards = (buffer[name][rows] for name in ("y", "old", "rewards"))
         logp_tok = policy.logp_tok([buffer.x[i] for i in rows], y, config.temperature)  # [2b, T]
-        logp, old = logp_tok.sum(dim=1), old.sum(dim=1)
+        logp, old = as_drawn(logp_tok, buffer.get("weights"), rows).sum(dim=1), old.sum(dim=1)
         yield pair_loss(
             logp.view(-1, 2), old.view(-1, 2), rewards.view(-1, 2), config.clip_ratio
         ).sum() / len(pairs)

@@ -37,7 +37,17 @@ from trainers.nn.value import Critic, SharedCritic, alike, own_critic, shared_cr
 from trainers.records import Record
 from trainers.registry import Count, NonNegative, Positive, Share, Whole
 from trainers.run import Run
-from trainers.sampling.rollouts import Buffer, Rollouts, Scored, cuts, due, minibatch, ratios, sampler_error
+from trainers.sampling.rollouts import (
+    Buffer,
+    Rollouts,
+    Scored,
+    as_drawn,
+    cuts,
+    due,
+    minibatch,
+    ratios,
+    sampler_error,
+)
 
 Example = tuple[Tensor, Tensor]
 """One demonstration as ids: prompt x, answer y."""
@@ -221,11 +231,12 @@ def fill(
     if config.advantage_clip:
         advantages = advantages.clamp(-config.advantage_clip, config.advantage_clip)
     buffer.fill(
-        samples.x, y=samples.y, mask=mask, old=old, values=values, advantages=advantages, returns=returns
-    )
+        samples.x, y=samples.y, mask=mask, old=old, values=values, advantages=advantages, returns=returns,
+        weights=samples.weights,
+    )  # fmt: skip
 
     rollouts.observe(tally, scored, rewards.sum(dim=1), counted)
-    sampler_error(tally, samples, old)
+    sampler_error(tally, scored, old)
     tally.add("objective/kl_coef", torch.tensor(beta, dtype=torch.float64))
     tally.add("objective/score_running_mean", torch.tensor(moments.mean, dtype=torch.float64))
     tally.add("objective/score_running_std", torch.tensor(moments.std, dtype=torch.float64))
@@ -351,7 +362,7 @@ def policy_loss(
 ) -> Tensor:
     """[n]: the clipped surrogate of the real tokens of these rows, to be minimised."""
     old, advantages, mask = (buffer[name][part] for name in ("old", "advantages", "mask"))
-    ratio = importance(logp_tok, old)[mask]
+    ratio = importance(as_drawn(logp_tok, buffer.get("weights"), part), old)[mask]
     losses = -clipped(ratio, advantages[mask], config.clip_ratio, config.clip_ratio)
     tally.add("loss/policy_avg", losses)
     tally.add("policy/clipfrac_avg", ((ratio.detach() - 1).abs() > config.clip_ratio).float())

@@ -24,7 +24,7 @@ from trainers.maths.surrogate import importance
 from trainers.nn import Policy, Samples, digest, load_policy, save
 from trainers.registry import Count, NonNegative, Positive, Share, Whole
 from trainers.run import Run
-from trainers.sampling.rollouts import Rollouts, Scored, ratios
+from trainers.sampling.rollouts import Rollouts, Scored, as_drawn, ratios
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def policy_loss(
     """Parts of -mean_i (R_i - b) log pi(y_i|x), whose gradient is minus the one to climb."""
     for part in parts(range(len(advantages)), config.micro_batch):
         x, y = [samples.x[i] for i in part], samples.y[part]
-        logp_tok = policy.logp_tok(x, y, config.temperature)  # [b, T]
+        logp_tok = as_drawn(policy.logp_tok(x, y, config.temperature), samples.weights, part)  # [b, T]
         yield -(advantages[part] * logp_tok.sum(dim=1)).sum() / len(advantages)
         mask = samples.mask[part]
         ratios(tally, importance(logp_tok.detach(), samples.logp_tok[part])[mask], first=False)

@@ -25,7 +25,7 @@ from trainers.maths.surrogate import importance
 from trainers.nn import Policy, Samples, digest, load_policy, save
 from trainers.registry import Count, NonNegative, Positive, Several, Share, Whole
 from trainers.run import Run
-from trainers.sampling.rollouts import Rollouts, Scored, groups, ratios
+from trainers.sampling.rollouts import Rollouts, Scored, as_drawn, groups, ratios
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def policy_loss(
     """Parts of -mean_i A_i log pi(y_i|x), whose gradient is minus the one to climb."""
     for part in parts(range(len(advantages)), config.micro_batch):
         x, y = [samples.x[i] for i in part], samples.y[part]
-        logp_tok = policy.logp_tok(x, y, config.temperature)  # [b, T]
+        logp_tok = as_drawn(policy.logp_tok(x, y, config.temperature), samples.weights, part)  # [b, T]
         yield -(advantages[part] * logp_tok.sum(dim=1)).sum() / len(advantages)
         mask = samples.mask[part]
         ratios(tally, importance(logp_tok.detach(), samples.logp_tok[part])[mask], first=False)
