@@ -11,6 +11,7 @@ from tests.webapp.runs import study_of
 from tests.webapp.test_run_pages import frozen, model, text_of
 from trainers import registry
 from trainers.records import KINDS
+from trainers.tasks import Supervision
 from webapp.runs import cards, offers
 from webapp.runs.forms import RunForm
 from webapp.runs.models import Run, Worker
@@ -231,9 +232,38 @@ def test_where_a_run_is_trained_is_asked_behind_a_fold_and_reaches_the_worker(cl
     assert not {"threads", "processes", "sharding"} & set(Run.objects.latest("pk").provenance)
 
 
+def test_what_draws_the_answers_is_asked_where_answers_are_drawn_and_reaches_the_worker(
+    client, study, settings
+):
+    snapshot = frozen(study)
+    policy = model(study, "policy", "demo policy", settings, "hugging_face")
+    scorer = model(study, "reward_model", "my scorer", settings)
+    models = {"input_policy": policy.pk, "input_reward_model": scorer.pk}
+    assert "Answers drawn by" in text_of(client.get(f"/studies/{study.pk}/runs/new/?method=online/rloo"))
+    assert "Answers drawn by" not in text_of(client.get(f"/studies/{study.pk}/runs/new/?method=direct/dpo"))
+
+    assert post(client, study, snapshot, "online/rloo", sampler="vllm", **models).status_code == 302
+    run = Run.objects.get()
+    assert run.provenance["sampler"] == "vllm"
+    assert Supervision(run)._scale() == {"sampler": "vllm"}
+    again = text_of(client.get(f"/studies/{study.pk}/runs/new/?like={run.pk}"))
+    assert '<option value="vllm" selected>' in again
+    assert '<details class="more-settings" open><summary>Where it runs' in again
+
+    post(client, study, snapshot, "online/rloo", **models)
+    assert "sampler" not in Run.objects.latest("pk").provenance
+
+
 @pytest.mark.parametrize(
     ("method", "wrong", "field", "words"),
     [
+        ("online/rloo", {"sampler": "vllm"}, "sampler", "this policy is a byte_transformer"),
+        (
+            "online/rloo",
+            {"sampler": "vllm", "processes": 2, "sharding": "ddp"},
+            "sampler",
+            "draws in one process, and this run has 2",
+        ),
         ("direct/dpo", {"threads": 0}, "threads", "Found 0 threads; expected 1 to 256."),
         ("direct/dpo", {"processes": 99, "sharding": "ddp"}, "processes", "expected 1 to 64"),
         ("direct/dpo", {"processes": 2}, "sharding", "Expected ddp or fsdp with two processes or more"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -47,10 +48,10 @@ def frozen(study, **counts) -> Snapshot:
     )  # fmt: skip
 
 
-def model(study, kind: str, name: str, settings) -> Artifact:
+def model(study, kind: str, name: str, settings, made_as: str = "byte_transformer") -> Artifact:
     folder = settings.MODELS / name.replace(" ", "-")
     folder.mkdir(parents=True)
-    (folder / "kibitz.json").write_text("{}")
+    (folder / "kibitz.json").write_text(json.dumps({"kind": made_as}))
     return Artifact.objects.create(
         study=study, kind=kind, name=name, path=f"models/{folder.name}", digest="ab" * 32, size=2
     )
@@ -165,7 +166,7 @@ def test_models_are_listed_with_their_files_to_download_and_who_used_them(client
     address = f"/api/artifacts/{artifact.pk}/download/kibitz.json"
     assert "demo policy" in page and address in page and f"/runs/{run.pk}/" in page
     response = client.get(address)
-    assert b"".join(response.streaming_content) == b"{}"
+    assert json.loads(b"".join(response.streaming_content)) == {"kind": "byte_transformer"}
 
 
 # The run page.

@@ -107,7 +107,9 @@ class Engine:
     def take_weights(self) -> None:
         """Makes the engine's weights the policy's: always all of them, since a fused optimiser leaves no trace."""
         with torch.no_grad():
-            self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": self.policy.plain_weights()})
+            self.llm.collective_rpc(
+                "reload_weights", kwargs={"weights_iterator": self.policy.plain_weights()}
+            )
 
     def _settings(self, n: int, max_new: int, temperature: float, seed: int) -> Any:
         return self.vllm.SamplingParams(

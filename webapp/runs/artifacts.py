@@ -37,7 +37,7 @@ def digest_of(path: Path) -> tuple[str, int]:
 def made_as(path: Path) -> str:
     """The kind of a model's folder, as trainers.nn.storage reads it."""
     ours = path / "kibitz.json"
-    return json.loads(ours.read_text(encoding="utf-8"))["kind"] if ours.is_file() else "hugging_face"
+    return json.loads(ours.read_text(encoding="utf-8")).get("kind", "") if ours.is_file() else "hugging_face"
 
 
 def relative(path: Path) -> str:
