@@ -135,6 +135,8 @@ def test_the_whole_distribution_is_asked_for_and_nothing_that_the_policy_never_s
         "dtype": "bfloat16",
         "kv_cache_memory_bytes": 2**28,
         "enforce_eager": True,
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": 2048,
         "tensor_parallel_size": 1,
     }
     one, other = LLM.asked
@@ -207,13 +209,13 @@ def test_weights_that_vllm_reads_by_other_names_are_refused(policy, monkeypatch)
 
 def test_the_share_of_a_gpu_is_the_machines_to_say(monkeypatch):
     gpu = torch.device("cuda")
-    assert vllm._memory(gpu) == {"gpu_memory_utilization": 0.3}
+    assert vllm._machine(gpu, 256) == {"gpu_memory_utilization": 0.3}
     monkeypatch.setenv(vllm.MEMORY, "0.5")
-    assert vllm._memory(gpu) == {"gpu_memory_utilization": 0.5}
+    assert vllm._machine(gpu, 256) == {"gpu_memory_utilization": 0.5}
     for wrong in ("half", "0", "1.5"):
         monkeypatch.setenv(vllm.MEMORY, wrong)
         with pytest.raises(ValueError, match=f"KIBITZ_VLLM_MEMORY is '{wrong}'"):
-            vllm._memory(gpu)
+            vllm._machine(gpu, 256)
 
 
 # --- what is learned from such samples ------------------------------------------------------------------

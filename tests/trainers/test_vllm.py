@@ -111,6 +111,15 @@ def test_vllm_draws_from_the_policy_as_it_is_now(made: Any) -> None:
     assert torch.equal(back.y, samples.y)
 
 
+def test_more_prompts_than_are_read_at_once() -> None:
+    policy = llama()
+    samples = Engine(policy).sample(
+        [torch.cat([one] * 4) for one in asked(policy)] * 30, 4, 8, 1.0, torch.Generator()
+    )
+    assert len(samples.y) == 360 and sum(len(ids) for ids in samples.x) > 2 * 2048
+    assert apart(policy, samples, 1.0) < 1e-4
+
+
 @torch.no_grad()
 def test_first_tokens_come_as_often_as_the_policy_says() -> None:
     policy = llama()

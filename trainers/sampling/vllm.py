@@ -69,7 +69,7 @@ class Engine:
                 logprobs_mode="processed_logprobs",
                 # No top_k or repetition penalty from the model's folder, which would change what is drawn from.
                 generation_config="vllm",
-                **{"dtype": "float32", **_memory(policy.device), **options},
+                **{"dtype": "float32", **_machine(policy.device, self.room), **options},
             )
         # It would keep its memory for as long as the process lives.
         weakref.finalize(self, self.llm.llm_engine.engine_core.shutdown)
@@ -136,10 +136,16 @@ def _check_names(folder: Path, policy: HuggingFacePolicy) -> None:
                 )
 
 
-def _memory(device: torch.device) -> dict[str, Any]:
-    """What the engine may take: beside a policy that learns on the same GPU, much less than all."""
+def _machine(device: torch.device, room: int) -> dict[str, Any]:
+    """What the engine may take: beside a policy that learns on the same GPU, much less than all of its memory."""
     if device.type == "cpu":
-        return {"kv_cache_memory_bytes": 2**28, "enforce_eager": True}
+        return {
+            "kv_cache_memory_bytes": 2**28,
+            "enforce_eager": True,
+            # vLLM 0.30 draws for a part of a prompt, too, and cannot take that back from a CPU's generator.
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(room, 2048),
+        }
     said = os.environ.get(MEMORY, "0.3")
     try:
         share = float(said)
