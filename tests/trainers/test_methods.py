@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import signal
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,7 @@ from tests.trainers.toys import (
 from trainers import api, registry
 from trainers.metrics import ALIASES, METRICS, PRIMARY
 from trainers.registry import METHODS
-from trainers.run import Run
+from trainers.run import Run, Spec
 
 GOLDEN = Path(__file__).with_name("golden.json")
 RECORDS = {"pair": pairs, "ranking": rankings, "correction": corrections, "demonstration": demonstrations}
@@ -46,14 +48,26 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory) -> Callable[[str], Spec]:
+    """The toy run of a method at seed 0 that nobody disturbed; made once, when it is first asked for."""
+
+    @cache
+    def undisturbed(method: str) -> Spec:
+        spec = toy_spec(method, tmp_path_factory.mktemp("left-alone"))
+        assert api.execute(spec) == 0
+        return spec
+
+    return undisturbed
+
+
 def test_every_method_has_a_toy_task_and_golden_numbers():
     assert set(TOYS) == set(METHODS) == set(PRIMARY) == set(json.loads(GOLDEN.read_text()))
 
 
 @every_method
-def test_it_learns_its_toy_task(method, tmp_path):
-    spec = toy_spec(method, tmp_path)
-    assert api.execute(spec) == 0
+def test_it_learns_its_toy_task(method, left_alone):
+    spec = left_alone(method)
     assert TOYS[method].learned(rows(spec.home)), rows(spec.home)[-2:]
     assert entries(spec.home)[-1]["type"] == "finished"
     made = [entry for entry in entries(spec.home) if entry["type"] == "artifact"]
@@ -62,19 +76,20 @@ def test_it_learns_its_toy_task(method, tmp_path):
 
 
 @every_method
-def test_it_repeats_at_a_seed_and_not_at_another(method, tmp_path):
-    once, again, other = (toy_spec(method, tmp_path, name) for name in ("once", "again", "other"))
-    for spec in (once, again, other := replace(other, seed=1)):
+def test_it_repeats_at_a_seed_and_not_at_another(method, tmp_path, left_alone):
+    once, again, other = (
+        left_alone(method),
+        *(toy_spec(method, tmp_path, name) for name in ("again", "other")),
+    )
+    for spec in (again, other := replace(other, seed=1)):
         assert api.execute(spec) == 0
     assert outcome(once) == outcome(again)
     assert outcome(once)["files"] != outcome(other)["files"]
 
 
 @every_method
-def test_it_stops_when_asked_and_goes_on_as_if_it_had_not(method, tmp_path, monkeypatch):
-    undisturbed, stopped = toy_spec(method, tmp_path, "undisturbed"), toy_spec(method, tmp_path, "stopped")
-    assert api.execute(undisturbed) == 0
-
+def test_it_stops_when_asked_and_goes_on_as_if_it_had_not(method, tmp_path, monkeypatch, left_alone):
+    undisturbed, stopped = left_alone(method), toy_spec(method, tmp_path, "stopped")
     log = Run.log
 
     def ask_after_step_3(run, step, numbers):
@@ -96,9 +111,8 @@ def test_it_stops_when_asked_and_goes_on_as_if_it_had_not(method, tmp_path, monk
 
 @every_method
 @pytest.mark.parametrize("moment", [3, 20, 41])
-def test_killed_in_the_middle_it_ends_as_if_it_had_not_been(method, moment, tmp_path):
-    undisturbed, killed = toy_spec(method, tmp_path, "undisturbed"), toy_spec(method, tmp_path, "killed")
-    assert api.execute(undisturbed) == 0
+def test_killed_in_the_middle_it_ends_as_if_it_had_not_been(method, moment, tmp_path, left_alone):
+    undisturbed, killed = left_alone(method), toy_spec(method, tmp_path, "killed")
     assert in_child(killed, lambda: die_at(moment)) == -signal.SIGKILL
     assert api.execute(killed) == 0
     assert outcome(killed) == outcome(undisturbed)
@@ -174,28 +188,18 @@ def test_its_card_has_the_table_of_its_settings(method):
 
 
 @every_method
-def test_its_first_numbers_at_seed_0_are_the_golden_ones(method, tmp_path):
+def test_its_first_numbers_at_seed_0_are_the_golden_ones(method, left_alone):
     """A change to anything shared shows here which methods moved. If one should have: put these numbers there."""
-    spec = toy_spec(method, tmp_path)
-    assert api.execute(spec) == 0
-    logged = rows(spec.home)
+    logged = rows(left_alone(method).home)
     name = "loss" if any("loss" in row for row in logged) else PRIMARY[method][0]
     found = [row[name] for row in logged if name in row][:5]
     assert found == pytest.approx(json.loads(GOLDEN.read_text())[method], rel=1e-4), f"{method}: {found}"
 
 
 @pytest.mark.parametrize("moment", range(1, 60, 4))
-def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(moment, tmp_path, undisturbed):
+def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(moment, tmp_path, left_alone):
     spec = toy_spec("correction/sft", tmp_path)
     assert in_child(spec, lambda: die_at(moment)) in (-signal.SIGKILL, 0)
     assert in_child(spec, lambda: die_at(moment // 2 + 1)) in (-signal.SIGKILL, 0)  # and again, sooner
     assert in_child(spec) == 0
-    assert outcome(spec) == undisturbed
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    torch.set_num_threads(1)
-    spec = toy_spec("correction/sft", tmp_path_factory.mktemp("undisturbed"))
-    assert api.execute(spec) == 0
-    return outcome(spec)
+    assert outcome(spec) == outcome(left_alone("correction/sft"))
