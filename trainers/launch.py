@@ -8,6 +8,7 @@ LOST: whoever started the run starts it again, and it goes on from its newest ch
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import uuid
@@ -80,12 +81,16 @@ def _start(path: Path, spec: Spec) -> int:
 
 
 def outcome(codes: Mapping[int, int]) -> int:
-    """How a group ended, from how its first members did: killed or left alone, stopped, or failed."""
-    found = set(codes.values())
-    if any(code < 0 for code in found):
+    """How a group ended, from how its first members did: killed or left alone, stopped, or failed.
+
+    Whoever is still there when a member has ended is sent a SIGTERM by the launcher: beside a code that a member chose
+    itself, it tells nothing.
+    """
+    found = set(codes.values()) - {LOST}
+    chosen = {code for code in found if code > 0}
+    if not chosen or found - chosen - {-signal.SIGTERM}:
         return LOST
-    others = found - {LOST}
-    return max(others) if others else LOST
+    return max(chosen)
 
 
 def _nudge(path: Path, fd: int) -> None:

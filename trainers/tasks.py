@@ -330,7 +330,8 @@ class Supervision:
             self._give_back()
         elif code == STOPPED:
             self._end(Status.STOPPED, "")
-        elif code > 0 and code != LOST:
+        elif outcome.failure or (code > 0 and code != LOST):
+            # Of several processes, some may have been killed for waiting when one had failed: what it said counts.
             self._end(Status.FAILED, outcome.failure or f"{died(code)} Its last words:\n{self._last_words()}")
         else:
             self._see_that_it_gets_further()

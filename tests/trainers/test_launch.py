@@ -69,6 +69,14 @@ def test_how_a_group_ended_is_told_from_how_its_members_did():
     assert launch.outcome({1: 1, 0: processes.LOST}) == 1
 
 
+def test_what_the_launcher_ends_itself_is_not_taken_for_a_kill():
+    ended = -signal.SIGTERM
+    assert launch.outcome({0: 1, 1: ended}) == launch.outcome({0: ended, 1: 1, 2: processes.LOST}) == 1
+    assert launch.outcome({0: 3, 1: ended}) == 3, "stopped"
+    assert launch.outcome({0: ended}) == launch.outcome({0: ended, 1: processes.LOST}) == processes.LOST
+    assert launch.outcome({0: 1, 1: ended, 2: -9}) == processes.LOST, "a real kill is one"
+
+
 @pytest.mark.slow
 def test_a_spec_starts_its_processes_and_one_killed_ends_all_and_goes_on(tmp_path):
     alone, both = pair_of("correction/sft", tmp_path, "ddp", config={"epochs": 12})

@@ -93,6 +93,18 @@ def test_a_failed_child_says_why():
     assert (run.status, run.reason, run.attempt) == (Status.FAILED, "ValueError: no pairs", 1)
 
 
+@pytest.mark.parametrize("end", ["sys.exit(75)", "killed()"])
+def test_a_child_that_said_why_it_failed_is_not_started_again_however_it_ended(end):
+    run = supervised(queued(), "journal.json({'type': 'failed', 'message': 'ValueError: no pairs'}); " + end)
+    assert (run.status, run.reason, run.attempt) == (Status.FAILED, "ValueError: no pairs", 1)
+
+
+def test_a_child_that_lost_one_of_its_processes_is_started_again():
+    run = supervised(queued(), "log(1, 2)\nif attempt < 2: sys.exit(75)")
+    assert (run.status, run.attempt) == (Status.FINISHED, 2)
+    assert "One of its processes was killed" in Event.objects.get(run=run, kind="restart").text
+
+
 def test_a_child_that_fails_without_a_word_leaves_its_consoles_end():
     run = supervised(queued(), "raise RuntimeError('out of luck')")
     assert run.status == Status.FAILED and "out of luck" in run.reason and "code 1" in run.reason
