@@ -114,6 +114,12 @@ def save(folder: Path, step: int, state: Mapping[str, Stateful], own: Mapping[st
     return place
 
 
+def told(path: Path) -> dict[str, Any]:
+    """The `own` that a checkpoint was saved with; nothing is restored."""
+    own: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))["own"]
+    return own
+
+
 def load(path: Path, state: Mapping[str, Stateful]) -> dict[str, Any]:
     """Restores every part in place, and returns the `own` it was saved with."""
     kept: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))

@@ -127,6 +127,7 @@ class Run:
         self._seq = 0
         self._total = 0
         self._obeyed: set[int] = set()
+        self._learns_from: dict[str, str] = {}
         self.home.mkdir(parents=True, exist_ok=True)
         if self._mirrors:
             store.fetch_longer(f"{spec.storage}/journal.bin", self.home / "journal.bin")
@@ -300,6 +301,7 @@ class Run:
         run waits, obeying commands: for labels, which are one. What makes it ready must come from `self.labels`.
         """
         self._total = total
+        self._learns_from = processes.agree(self._identities() if self.place.rank == 0 else None)
         done = self._restore(state)
         self._outbox.put({"type": "start", "step": done, "total": total})
         while done < total:
@@ -320,15 +322,42 @@ class Run:
         path = self._newest()
         if path is None:
             return 0
-        kept = checkpoints.load(path, {**state, **self._own_state()})
+        kept = checkpoints.told(path)
         if kept["method"] != self.spec.method:
             raise ValueError(
                 f"{path} was saved by {kept['method']}, not {self.spec.method}. Use another home."
             )
+        self._see_that_nothing_changed(path, kept)
+        checkpoints.load(path, {**state, **self._own_state()})
         self._seq, self.memory, self.knobs = kept["seq"], kept["memory"], kept["knobs"]
         self._obeyed = set(kept["obeyed"])
         self._outbox.echo(f"resumed from {path.name}")
         return int(kept["step"])
+
+    def _identities(self) -> dict[str, str]:
+        """The SHA-256 of what the run learns from: of its records, and of the model in each role."""
+        found = {role: store.digest(where) for role, where in self.inputs.items() if role != "gold"}
+        if self.spec.snapshot is not None:
+            place = self.snapshot
+            place = place if place.is_file() else place / "records.jsonl"
+            if place.exists():  # a method that cannot do without has said so by now
+                found["records"] = store.digest_of_file(place)
+        return found
+
+    def _see_that_nothing_changed(self, path: Path, kept: Mapping[str, Any]) -> None:
+        """A run that went on with other records, or another model, would be neither the old one nor a new one."""
+        then, now = dict(kept.get("learns_from", self._learns_from)), dict(self._learns_from)
+        places = {**self.inputs, "records": str(self.spec.snapshot)}
+        if taken := kept["memory"].get("labels"):
+            places["labels"], then["labels"] = taken[-1]["folder"], taken[-1]["digest"]
+            now["labels"] = store.digest_of_file(Path(places["labels"]) / "records.jsonl")
+        for name in sorted({*then, *now}):
+            if then.get(name) != now.get(name):
+                raise ValueError(
+                    f"{path} was learned with other {name}: found {places.get(name, 'none')} with the SHA-256 "
+                    f"{now.get(name, 'of nothing')}, expected {then.get(name, 'none')}. Bring what it began with back "
+                    "to go on, or begin a new run in another folder."
+                )
 
     def _newest(self) -> Path | None:
         """The newest checkpoint: in the run's home, or in its storage, where another machine brought a newer one."""
@@ -360,7 +389,7 @@ class Run:
         self._outbox.flush(sync=True)
         own = {
             "method": self.spec.method, "step": done, "seq": self._seq, "memory": self.memory,
-            "knobs": self.knobs, "obeyed": sorted(self._obeyed),
+            "knobs": self.knobs, "obeyed": sorted(self._obeyed), "learns_from": self._learns_from,
         }  # fmt: skip
         path = checkpoints.save(self.spec.home / "checkpoints", done, {**state, **self._own_state()}, own)
         if self._mirrors:
@@ -450,7 +479,7 @@ class Run:
         try:
             if not registry.entry(self.spec.method).live:
                 raise ValueError(f"{self.spec.method} takes no labels while it runs: start a run with them.")
-            found = hashlib.sha256((Path(folder) / "records.jsonl").read_bytes()).hexdigest()
+            found = store.digest_of_file(Path(folder) / "records.jsonl")
             if found != digest:
                 raise ValueError(
                     f"The labels in {folder} are not those that were sent: SHA-256 {found}, expected {digest}."

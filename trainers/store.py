@@ -100,6 +100,24 @@ def make_room(except_for: str = "") -> None:
             total -= size
 
 
+# --- what it is ----------------------------------------------------------------------------------------
+
+
+def digest(path: Path | str) -> str:
+    """sha256 over the names and contents of all files below `path`, sorted: the identity of a model."""
+    path = Path(path)
+    whole = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        whole.update(file.relative_to(path).as_posix().encode() + b"\0" + bytes.fromhex(digest_of_file(file)))
+    return whole.hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """sha256 over the contents of a file, however large."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
 # --- elsewhere -----------------------------------------------------------------------------------------
 
 

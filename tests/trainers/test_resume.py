@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from tests.trainers.toys import outcome, rows, toy_spec
-from trainers import api
+from tests.trainers import clip_toys
+from tests.trainers.toys import entries, outcome, policy, rows, snapshot, toy_spec
+from trainers import api, checkpoints, nn
 from trainers.registry import METHODS
 from trainers.run import Run
 
@@ -83,3 +87,93 @@ def test_a_run_that_forgets_something_is_found_out(lost, tmp_path, monkeypatch):
     monkeypatch.setattr(Run, "_restore", forgetful)
     stopped_after_every_step(broken, monkeypatch, most=2)
     assert outcome(broken)["rows"] != outcome(calm)["rows"]
+
+
+def stopped(spec, monkeypatch, step=5):
+    """Executes a run that is asked to stop after a step."""
+    log = Run.log
+
+    def logged(run, at, numbers):
+        log(run, at, numbers)
+        if at == step:
+            (run.home / "control.jsonl").write_text('{"id": 1, "kind": "stop", "args": {}}\n')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", logged)
+        assert api.execute(spec) == 3
+
+
+def other_records(spec):
+    path = spec.snapshot / "records.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[60:]))
+
+
+def other_reward_model(spec):
+    model = nn.load_reward_model(spec.inputs["reward_model"])
+    with torch.no_grad():
+        model.values.neg_()
+    nn.save(model, spec.inputs["reward_model"])
+
+
+@pytest.mark.parametrize(
+    ("change", "named"), [(other_records, "records"), (other_reward_model, "reward_model")]
+)
+def test_a_run_does_not_go_on_with_other_records_or_another_model_under_the_same_path(
+    change, named, tmp_path, monkeypatch
+):
+    spec = toy_spec("online/rloo", tmp_path, config={"steps": 8})
+    stopped(spec, monkeypatch)
+    place = spec.snapshot if named == "records" else Path(spec.inputs[named])
+    shutil.copytree(place, tmp_path / "kept")
+    change(spec)
+    before = rows(spec.home)
+    assert api.execute(spec) == 1 and rows(spec.home) == before
+    message = entries(spec.home)[-1]["message"]
+    assert f"step-00000005 was learned with other {named}: found {place} with the SHA-256" in message
+    assert "Bring what it began with back to go on, or begin a new run in another folder" in message
+    shutil.rmtree(place)
+    shutil.copytree(tmp_path / "kept", place)
+    assert api.execute(spec) == 0, "what it began with is back"
+
+
+def test_a_model_more_or_less_is_another_run(tmp_path, monkeypatch):
+    spec = toy_spec("direct/dpo", tmp_path)
+    stopped(spec, monkeypatch)
+    more = replace(spec, inputs={**spec.inputs, "reference": policy(tmp_path / "reference", seed=3)})
+    assert api.execute(more) == 1
+    assert "was learned with other reference" in entries(spec.home)[-1]["message"]
+    assert api.execute(spec) == 0
+
+
+def test_a_checkpoint_from_before_the_records_were_kept_in_mind_is_gone_on_with(tmp_path, monkeypatch):
+    spec = toy_spec("direct/dpo", tmp_path)
+    stopped(spec, monkeypatch)
+    for path in spec.home.glob("checkpoints/*/state.json"):
+        state = json.loads(path.read_text())
+        assert set(state["own"].pop("learns_from")) == {"records", "policy"}
+        path.write_text(json.dumps(state))
+    other_records(spec)
+    assert api.execute(spec) == 0
+    state = json.loads((checkpoints.newest(spec.home / "checkpoints") / "state.json").read_text())
+    assert set(state["own"]["learns_from"]) == {"records", "policy"}
+
+
+def test_labels_that_came_while_a_run_was_under_way_must_still_be_the_ones_that_were_sent(
+    tmp_path, monkeypatch
+):
+    spec = toy_spec("control/preference_ppo", tmp_path, config={"steps": 4})
+    fresh = snapshot(tmp_path / "labels", clip_toys.pairs()[:20])
+    sent = {
+        "folder": str(fresh),
+        "digest": hashlib.sha256((fresh / "records.jsonl").read_bytes()).hexdigest(),
+    }
+    spec.home.mkdir()
+    lines = [{"id": 1, "kind": "labels", "args": sent}, {"id": 2, "kind": "stop", "args": {}}]
+    (spec.home / "control.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert api.execute(spec) == 3
+    records = (fresh / "records.jsonl").read_text()
+    (fresh / "records.jsonl").write_text("".join(records.splitlines(keepends=True)[:5]))
+    assert api.execute(spec) == 1
+    assert f"other labels: found {fresh} with the SHA-256" in entries(spec.home)[-1]["message"]
+    (fresh / "records.jsonl").write_text(records)
+    assert api.execute(spec) == 0

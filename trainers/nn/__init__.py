@@ -6,7 +6,8 @@ weights, and a Hugging Face model brings its own files along. Nothing is ever un
 
 from trainers.nn.decoding import Drawn, Hook, draw
 from trainers.nn.policy import Batch, Decoding, Encoded, Policy, RewardModel, Samples, collate, pad_right
-from trainers.nn.storage import digest, load, load_pilot, load_policy, load_reward_model, save
+from trainers.nn.storage import load, load_pilot, load_policy, load_reward_model, save
+from trainers.store import digest
 
 __all__ = [
     "Batch",

@@ -17,8 +17,9 @@ from transformers.utils import logging
 
 from trainers.nn.policy import Encoded
 from trainers.nn.scale import Scale
-from trainers.nn.storage import digest, read_weights, write_weights
+from trainers.nn.storage import read_weights, write_weights
 from trainers.records import Prompt
+from trainers.store import digest
 
 LONGEST = 256
 """Tokens of a text that are read, CLS and SEP included: what MiniLM was trained on."""

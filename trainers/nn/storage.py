@@ -1,4 +1,4 @@
-"""Models on disk: `save`, `load` and `digest` for every kind of policy and reward model.
+"""Models on disk: `save` and `load` for every kind of policy and reward model.
 
 Only JSON and safetensors are read, so a model from a stranger can be wrong but cannot run code.
 """
@@ -115,17 +115,6 @@ def describe(path: Path) -> tuple[str, dict[str, Any]]:
         f"{path} holds no model: it has neither kibitz.json (a model of ours) nor config.json (a Hugging Face "
         "model). Name the directory a run saved, or one that transformers can open."
     )
-
-
-def digest(path: Path | str) -> str:
-    """sha256 over the names and contents of all files below `path`, sorted: the identity of a model."""
-    path = Path(path)
-    whole = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        whole.update(file.relative_to(path).as_posix().encode() + b"\0")
-        with file.open("rb") as opened:
-            whole.update(hashlib.file_digest(opened, "sha256").digest())
-    return whole.hexdigest()
 
 
 def digest_of(module: nn.Module) -> str:
