@@ -5,13 +5,28 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from tests.trainers.toys import PROMPTS, STRINGS, TABLE, corrections, liking, pairs, rankings, reward_model
-from trainers import nn
-from trainers.data import Preference, preferences
+from tests.trainers.toys import (
+    PROMPTS,
+    STRINGS,
+    TABLE,
+    corrections,
+    entries,
+    liking,
+    pairs,
+    rankings,
+    ratings,
+    reward_model,
+    toy_spec,
+)
+from trainers import api, nn
+from trainers.data import Preference, preferences, read_records, split
+from trainers.methods.reward import ordinal
 from trainers.nn.table import TableReward
 from trainers.records import Pair
 from trainers.reports import learning
@@ -216,6 +231,45 @@ def test_what_a_model_states_does_not_depend_on_how_its_scores_were_scaled(tmp_p
     model.normalise(3.0, 7.0)
     after = evaluate(model, pairs())["readings"]
     assert after["ece_before"]["value"] == pytest.approx(before["ece_before"]["value"], abs=1e-9)
+
+
+STATING = {
+    "both_orders": ("reward/bradley_terry", {"ties": "both_orders"}),
+    "rao_kupper": ("reward/bradley_terry", {"ties": "rao_kupper"}),
+    "davidson": ("reward/bradley_terry", {"ties": "davidson"}),
+    "plackett_luce": ("reward/plackett_luce", {}),
+    "ensemble": ("reward/ensemble", {"pessimism": 3.0}),
+}
+
+
+@pytest.mark.parametrize(("method", "config"), STATING.values(), ids=STATING)
+def test_a_saved_model_states_what_its_own_run_reported(method, config, tmp_path):
+    spec = toy_spec(method, tmp_path, config={"epochs": 1, **config}, records=pairs())
+    assert api.execute(spec) == 0
+    (own,) = [entry["report"]["readings"] for entry in entries(spec.home) if entry["type"] == "report"]
+    _, kept = split(read_records(spec.snapshot, ("pair",)), 0.2)
+    found = evaluate(nn.load_reward_model(spec.home / "reward_model"), kept)["readings"]
+    for name in ("accuracy", "ece_before", "temperature"):
+        assert found[name]["value"] == pytest.approx(own[name]["value"], rel=1e-3), name
+
+
+def test_a_saved_model_states_of_two_rated_answers_what_its_own_run_reported(tmp_path):
+    thumbs = [replace(one, scores={"thumb": one.scores["thumb"]}, scale={"thumb": 2}) for one in ratings()]
+    spec = toy_spec("reward/ordinal", tmp_path, config={"epochs": 1}, records=thumbs)
+    assert api.execute(spec) == 0
+    (own,) = [entry["report"]["readings"] for entry in entries(spec.home) if entry["type"] == "report"]
+    _, kept = split(read_records(spec.snapshot, ("rating",)), 0.2)
+    compared, _ = ordinal.comparisons(ordinal.ratings(kept))
+    as_pairs = [Pair(str(n), one.prompt, one.better, one.worse) for n, one in enumerate(compared)]
+    found = evaluate(nn.load_reward_model(spec.home / "reward_model"), as_pairs)["readings"]
+    assert found["ece_before"]["value"] == pytest.approx(own["ece_before"]["value"], rel=1e-3)
+
+
+def test_a_model_saved_without_a_threshold_of_ties_opens_with_none(tmp_path):
+    path = Path(reward_model(tmp_path / "model")) / "model.safetensors"
+    save_file({name: value for name, value in load_file(path).items() if name != "scale.eta"}, path)
+    model = nn.load_reward_model(path.parent)
+    assert model.margins(["prompt 0"], ["aaa"], ["abc"]).tolist() == pytest.approx([2.0])
 
 
 def test_records_that_decide_nothing_are_refused(tmp_path):

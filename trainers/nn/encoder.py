@@ -152,6 +152,9 @@ class EncoderReward(nn.Module):
         with torch.no_grad():
             return self.forward(self.encode(prompts, answers)).cpu()
 
+    def margins(self, prompts: Sequence[Prompt], answers: Sequence[str], others: Sequence[str]) -> Tensor:
+        return self.scale.log_odds(self.score([*prompts, *prompts], [*answers, *others]))
+
     def normalise(self, mean: float, std: float) -> None:
         self.scale.normalise(mean, std)
 

@@ -89,6 +89,11 @@ class EnsembleReward(nn.Module):
         found = self.scores([*prompts, *prompts], [*answers, *others])
         return torch.sigmoid(found[:, : len(prompts)] - found[:, len(prompts) :])
 
+    def margins(self, prompts: Sequence[Prompt], answers: Sequence[str], others: Sequence[str]) -> Tensor:
+        """[B]: the mean of the members' log-odds. Pessimism is of scores: it makes no statement about two answers."""
+        found = self.scores([*prompts, *prompts], [*answers, *others]).double()
+        return mean(found[:, : len(prompts)] - found[:, len(prompts) :])
+
     def normalise(self, mean: float, std: float) -> None:
         """Of the pessimistic score. The members keep their log-odds."""
         self.scale.normalise(mean, std)

@@ -81,6 +81,9 @@ class HuggingFaceReward(nn.Module):
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> Tensor:
         return score_sorted(self, self.encode(prompts, answers))
 
+    def margins(self, prompts: Sequence[Prompt], answers: Sequence[str], others: Sequence[str]) -> Tensor:
+        return self.scale.log_odds(self.score([*prompts, *prompts], [*answers, *others]))
+
     def normalise(self, mean: float, std: float) -> None:
         self.scale.normalise(mean, std)
 
@@ -150,6 +153,9 @@ class PolicyReward(nn.Module):
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> Tensor:
         return score_sorted(self, self.encode(prompts, answers))
+
+    def margins(self, prompts: Sequence[Prompt], answers: Sequence[str], others: Sequence[str]) -> Tensor:
+        return self.scale.log_odds(self.score([*prompts, *prompts], [*answers, *others]))
 
     def normalise(self, mean: float, std: float) -> None:
         self.scale.normalise(mean, std)

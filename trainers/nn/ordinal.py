@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import sqrt
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -86,6 +87,19 @@ class OrdinalReward(nn.Module):
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> Tensor:
         return score_sorted(self, self.encode(prompts, answers))
+
+    def margins(self, prompts: Sequence[Prompt], answers: Sequence[str], others: Sequence[str]) -> Tensor:
+        found = self.scale.log_odds(self.score([*prompts, *prompts], [*answers, *others]))
+        return self.sharpness * found
+
+    @property
+    def sharpness(self) -> float:
+        """Log-odds that an answer is rated higher than another, for each logit between their mean scores.
+
+        Each judgement is a score and a logistic error of variance pi^2 / 3. The mean over C criteria of the
+        differences of two has 2 / C of it, and is taken to be logistic again.
+        """
+        return sqrt(len(self.criteria) / 2)
 
     def normalise(self, mean: float, std: float) -> None:
         self.scale.normalise(mean, std)

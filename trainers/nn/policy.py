@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from trainers.nn.scale import Scale
 from trainers.records import Prompt
 
 
@@ -144,6 +145,9 @@ class RewardModel(Protocol):
     kind: ClassVar[str]
     """Its name in `storage.REWARD_MODELS`."""
 
+    scale: Scale
+    """What its raw scores go through last."""
+
     @property
     def device(self) -> torch.device: ...
 
@@ -155,6 +159,9 @@ class RewardModel(Protocol):
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> Tensor:
         """[B] scores on the CPU, without gradients, computed a few rows at a time."""
+
+    def margins(self, prompts: Sequence[Prompt], answers: Sequence[str], others: Sequence[str]) -> Tensor:
+        """[B] log-odds that each answer is better than the other, on the CPU: as stated before scores were scaled."""
 
     def normalise(self, mean: float, std: float) -> None:
         """Shift and scale from now on: scores with this mean and deviation get mean 0 and deviation 1."""

@@ -84,7 +84,7 @@ def evaluate(model: RewardModel, records: Sequence[Record], seed: int = 0) -> di
 
     Reads pairs, rankings and corrections. In place of the twin stands the model itself with each answer under
     another record's prompt: what it still gets right there it takes from the answers alone. Statements are those
-    the model was trained to make: the scaling of its scores after training is undone. Raises ValueError where no
+    the model was trained to make (its `margins`), whatever its scores were made into since. Raises ValueError where no
     record says which of two answers is better.
     """
     judged = [one for one in preferences(records) if one.decided]
@@ -105,10 +105,7 @@ def evaluate(model: RewardModel, records: Sequence[Record], seed: int = 0) -> di
 
 def margins_of(model: RewardModel, prompts: Sequence[Prompt], judged: Sequence[Preference]) -> Tensor:
     """[N] the log-odds that the model states for the better answers, whatever its scores were scaled to."""
-    asked = [prompt for prompt in prompts for _ in range(2)]
-    scores = model.score(asked, [text for one in judged for text in (one.better, one.worse)]).view(-1, 2)
-    gain = float(getattr(getattr(model, "scale", None), "gain", 1.0))
-    return (scores[:, 0] - scores[:, 1]).double() / gain
+    return model.margins(prompts, [one.better for one in judged], [one.worse for one in judged])
 
 
 def right(margins: Tensor) -> Tensor:

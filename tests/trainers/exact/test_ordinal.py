@@ -144,10 +144,18 @@ def test_a_rater_of_two_answers_says_which_is_better_and_how_likely_that_was():
     compared, places = ordinal.comparisons(found)
     assert [(one.better, one.worse, one.annotator) for one in compared] == [("x", "y", "ann")]
     assert places.tolist() == [[0], [1]]
-    one, other = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0]])
-    assert ordinal.margins(one, other).item() == pytest.approx(0.5), (
-        "half a logit in the mean of two criteria"
-    )
+
+
+def test_one_criterion_is_said_less_surely_than_two_that_agree():
+    """Differences of two logistic errors: of variance 2 pi^2 / 3 for one criterion, of half that for two."""
+    for scale, stated in (([("a", 5)], 0.5**0.5), ([("a", 5), ("b", 3)], 1.0)):
+        model = OrdinalReward(scale, ByteReward(ByteTransformerConfig(d=8, layers=1), seed=3)).eval()
+        with torch.no_grad():
+            model.scale.gain.fill_(7.0)
+        apart = (model.score(["p"], ["x"]) - model.score(["p"], ["yy"])).item() / 7
+        assert abs(apart) > 0.01 and model.margins(["p"], ["x"], ["yy"]).item() == pytest.approx(
+            stated * apart
+        )
 
 
 def test_concordance_counts_answers_with_different_points():

@@ -172,6 +172,7 @@ def train(config: Config, run: Run) -> None:
     control = margins(twins[0]) if twins else None
     report = findings(margins(model), control, everything.at(judged), curve, run.seed)
     model.normalise(scores.mean().item(), scores.std(correction=0).item())
+    model.scale.eta.fill_(likelihood.eta)
     path = save(model, run.home / "reward_model")
     readings = report["readings"]
     meta = {
@@ -210,6 +211,11 @@ class Likelihood(nn.Module):
         if self.ties == "davidson":
             return davidson(h, self.log_threshold)
         return F.logsigmoid(h), F.logsigmoid(h)
+
+    @property
+    def eta(self) -> float:
+        """What a model must know of its ties to say how sure it is of a decided pair: Rao and Kupper's threshold."""
+        return self.log_threshold.exp().item() if self.ties == "rao_kupper" else 0.0
 
     def log_odds(self, h: Tensor) -> Tensor:
         """[B] of the first being better, where it is no tie: h itself, but for Rao and Kupper."""

@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import inf, sqrt
+from math import inf
 from typing import Literal
 
 import torch
@@ -145,7 +145,8 @@ def train(config: Config, run: Run) -> None:
     compared, places = comparisons(held_out)
     places = places + len(wanted)
     stated, control = (
-        margins(scores_of(reader, places[0].tolist()), scores_of(reader, places[1].tolist()))
+        reader.sharpness
+        * (scores_of(reader, places[0].tolist()) - scores_of(reader, places[1].tolist())).mean(dim=1)
         for reader in (model, twin)
     )
     scores = scores_of(model, learned).mean(dim=1)
@@ -269,15 +270,6 @@ def comparisons(found: Sequence[Rating]) -> tuple[list[Preference], Tensor]:
 def share_of_points(one: Rating) -> float:
     """The mean over criteria of the points given, 0 for the fewest and 1 for the most."""
     return sum((one.scores[name] - 1) / (points - 1) for name, points in one.scale.items()) / len(one.scale)
-
-
-def margins(better: Tensor, worse: Tensor) -> Tensor:
-    """[N] log-odds that an answer is rated higher than another, from the scores [N, C] of both.
-
-    Each judgement is a score and a logistic error of variance pi^2 / 3. The mean over C criteria of the differences of
-    two has 2 / C of it, and is taken to be logistic again.
-    """
-    return (better - worse).mean(dim=1) * sqrt(better.shape[1] / 2)
 
 
 def criteria_of(
