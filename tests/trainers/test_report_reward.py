@@ -30,7 +30,7 @@ from trainers.methods.reward import ordinal
 from trainers.nn.table import TableReward
 from trainers.records import Pair
 from trainers.reports import learning
-from trainers.reports.reward import evaluate, findings
+from trainers.reports.reward import evaluate, findings, fold
 
 
 def judged(count: int = 40, **changes) -> list[Preference]:
@@ -102,6 +102,20 @@ def test_statements_that_are_too_sure_are_seen_and_a_temperature_mends_them():
     assert sum(before["n"]) == sum(after["n"]) == 1000
     assert before["x"][-1] - before["y"][-1] > 0.05 and before["high"][-1] < before["x"][-1]
     assert all(low <= y <= high for low, y, high in zip(after["low"], after["y"], after["high"], strict=True))
+
+
+def test_prompts_that_are_all_in_one_part_have_no_temperature_and_it_is_said():
+    said = judged(1000)
+    together = [one for one in said if fold(one.prompt) == fold(said[0].prompt)]
+    report = findings(overconfident(len(together)), None, together)
+    assert set(report["readings"]) & {"ece_after", "temperature"} == set()
+    assert report["readings"]["ece_before"]["value"] > 0.1 > report["readings"]["ece_honest"]["value"] > 0
+    assert "reliability_after" not in report["curves"] and "reliability" in report["curves"]
+    assert (
+        f"No temperature: it is fitted on other prompts than it is judged on, and {len(together)} held"
+        in (report["text"])
+    )
+    assert "over a temperature" not in report["text"]
 
 
 def test_the_report_is_json_and_the_same_again():
@@ -244,10 +258,10 @@ STATING = {
 
 @pytest.mark.parametrize(("method", "config"), STATING.values(), ids=STATING)
 def test_a_saved_model_states_what_its_own_run_reported(method, config, tmp_path):
-    spec = toy_spec(method, tmp_path, config={"epochs": 1, **config}, records=pairs())
+    spec = toy_spec(method, tmp_path, config={"epochs": 1, "held_out": 0.5, **config}, records=pairs())
     assert api.execute(spec) == 0
     (own,) = [entry["report"]["readings"] for entry in entries(spec.home) if entry["type"] == "report"]
-    _, kept = split(read_records(spec.snapshot, ("pair",)), 0.2)
+    _, kept = split(read_records(spec.snapshot, ("pair",)), 0.5)
     found = evaluate(nn.load_reward_model(spec.home / "reward_model"), kept)["readings"]
     for name in ("accuracy", "ece_before", "temperature"):
         assert found[name]["value"] == pytest.approx(own[name]["value"], rel=1e-3), name

@@ -197,9 +197,13 @@ def calibration(
     """(readings, text, curves): how honest the stated probabilities are, as they stand and with a temperature.
 
     The temperature is cross-fitted: the held-out prompts fall into parts, and each part's margins are divided by
-    the temperature fitted on the others'.
+    the temperature fitted on the others'. Where all are in one part there are no others: then nothing is said of a
+    temperature, since one that is judged on what it was fitted on looks better than it is.
     """
-    after = tempered(margins, [fold(one.prompt) for one in judged])
+    folds = [fold(one.prompt) for one in judged]
+    if len(set(folds)) < 2:
+        return uncrossed(margins, len({one.prompt for one in judged}), seed)
+    after = tempered(margins, folds)
     before_error, after_error = calibration_error(margins).item(), calibration_error(after).item()
     floor = honest_error(after, torch.Generator().manual_seed(seed))
     fitted = temperature(margins)
@@ -220,6 +224,22 @@ def calibration(
         "reliability_after": plot("With temperature", after),
     }
     return readings, text, curves
+
+
+def uncrossed(margins: Tensor, prompts: int, seed: int) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """`calibration` as the statements stand, where the held-out `prompts` are too few for a temperature."""
+    error = calibration_error(margins).item()
+    floor = honest_error(margins, torch.Generator().manual_seed(seed))
+    readings = {
+        "ece_before": {"label": "Calibration error", "value": error, "n": len(margins)},
+        "ece_honest": {"label": "Calibration error of an honest model, by chance", "value": floor},
+    }
+    text = (
+        f"Calibration error {error:.3f} (an honest model's would be {floor:.3f} by chance). No temperature: it is "
+        f"fitted on other prompts than it is judged on, and {prompts} held out {'is' if prompts == 1 else 'are'} "
+        "too few to be parted. Hold out more prompts."
+    )
+    return readings, text, {"reliability": plot("As trained", margins)}
 
 
 def plot(label: str, margins: Tensor) -> dict[str, Any]:

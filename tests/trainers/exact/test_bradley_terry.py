@@ -327,7 +327,7 @@ def test_smoothing_of_a_half_or_more_is_refused(tmp_path):
 
 
 def test_a_run_ends_with_the_report(tmp_path):
-    spec = toy_spec(NAME, tmp_path)
+    spec = toy_spec(NAME, tmp_path, config={"held_out": 0.5, "epochs": 6})  # prompts in more than one part
     assert api.execute(spec) == 0
     (report,) = [entry["report"] for entry in entries(spec.home) if entry["type"] == "report"]
     found = report["readings"]
