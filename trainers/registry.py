@@ -19,17 +19,19 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Bounds:
-    """The numbers a setting may take: from `low` (itself excluded when `above`) to `high`."""
+    """The numbers a setting may take: from `low` (itself excluded when `above`) to `high` (excluded when `below`)."""
 
     low: float | None = None
     high: float | None = None
     above: bool = False
+    below: bool = False
 
 
 # What a method's Config says a number may be. `fields` below reads these names from the source.
 Positive = Annotated[float, Bounds(low=0, above=True)]
 NonNegative = Annotated[float, Bounds(low=0)]
 Share = Annotated[float, Bounds(low=0, high=1)]
+Part = Annotated[float, Bounds(low=0, high=1, below=True)]
 Minority = Annotated[float, Bounds(low=0, high=0.49)]
 Count = Annotated[int, Bounds(low=1)]
 Several = Annotated[int, Bounds(low=2)]
@@ -43,6 +45,7 @@ TYPES: dict[str, tuple[str, Bounds]] = {
             ("Positive", Positive),
             ("NonNegative", NonNegative),
             ("Share", Share),
+            ("Part", Part),
             ("Minority", Minority),
             ("Count", Count),
             ("Several", Several),
@@ -403,6 +406,8 @@ class Field:
     high: float | None = None
     above: bool = False
     """Whether the value must be greater than `low`, not only equal to it."""
+    below: bool = False
+    """Whether the value must be less than `high`, not only equal to it."""
 
 
 def entry(name: str) -> Entry:
@@ -462,7 +467,7 @@ def _field(name: str, annotation: ast.expr, default: Any, doc: str, where: str) 
     if spelled not in TYPES:
         raise TypeError(f"{where} is a {spelled}. Expected Literal[…] or one of {', '.join(TYPES)}.")
     kind, bounds = TYPES[spelled]
-    return Field(name, kind, default, doc, (), bounds.low, bounds.high, bounds.above)
+    return Field(name, kind, default, doc, (), bounds.low, bounds.high, bounds.above, bounds.below)
 
 
 def read_config(name: str, mapping: Mapping[str, Any]) -> dict[str, Any]:
@@ -513,8 +518,9 @@ def _number(field: Field, value: Any, found: str) -> int | float:
             number = int(number)
     except (ValueError, OverflowError):
         raise ConfigError(field.name, f"{found}. Expected {expected}.") from None
-    below = field.low is not None and (number < field.low or (field.above and number == field.low))
-    if not math.isfinite(number) or below or (field.high is not None and number > field.high):
+    too_low = field.low is not None and (number < field.low or (field.above and number == field.low))
+    too_high = field.high is not None and (number > field.high or (field.below and number == field.high))
+    if not math.isfinite(number) or too_low or too_high:
         raise ConfigError(field.name, f"{found}. Expected {expected}.")
     return number
 
@@ -522,5 +528,6 @@ def _number(field: Field, value: Any, found: str) -> int | float:
 def _expected(field: Field) -> str:
     kind = "a whole number" if field.type == "int" else "a number"
     low = "" if field.low is None else f" {'above' if field.above else 'of at least'} {field.low:g}"
-    high = "" if field.high is None else f"{' and' if low else ''} at most {field.high:g}"
+    most = "below" if field.below else "at most"
+    high = "" if field.high is None else f"{' and' if low else ''} {most} {field.high:g}"
     return kind + low + high

@@ -51,10 +51,12 @@ function renewMethods(page) {
 }
 
 place.addEventListener("change", ({ target }) => {
-  const { number: name, low, high, above, whole } = target.dataset;
+  const { number: name, low, high, above, below, whole } = target.dataset;
   if (!name) return;
   const bound = (text) => (text === undefined ? undefined : Number(text));
-  const words = problem(name, target.value, { low: bound(low), high: bound(high), above: above !== undefined, whole: whole !== undefined });
+  const words = problem(name, target.value, {
+    low: bound(low), high: bound(high), above: above !== undefined, below: below !== undefined, whole: whole !== undefined,
+  });
   const row = target.closest(".setting");
   row.classList.toggle("wrong", words !== "");
   row.querySelector(".errorlist")?.remove();

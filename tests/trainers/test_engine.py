@@ -246,7 +246,7 @@ def test_another_methods_checkpoint_is_refused(tmp_path):
 
 
 def test_a_failing_run_says_why_in_its_journal(tmp_path):
-    spec = toy_spec("correction/sft", tmp_path, config={"held_out": 1})
+    spec = toy_spec("correction/sft", tmp_path, config={"held_out": 0.999999})
     assert api.execute(spec) == 1
     last = entries(spec.home)[-1]
     assert last["type"] == "failed" and "Error" in last["message"] and "Traceback" in last["traceback"]

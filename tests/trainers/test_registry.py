@@ -49,7 +49,8 @@ def test_its_knobs_are_settings_and_its_name_is_its_place(method):
         ("lr", True, "'lr' is True. Expected a number above 0."),
         ("epochs", 1.5, "'epochs' is 1.5. Expected a whole number of at least 1."),
         ("epochs", "inf", "'epochs' is 'inf'. Expected a whole number of at least 1."),
-        ("held_out", 1.1, "'held_out' is 1.1. Expected a number of at least 0 and at most 1."),
+        ("warmup", 1.1, "'warmup' is 1.1. Expected a number of at least 0 and at most 1."),
+        ("held_out", 1, "'held_out' is 1. Expected a number of at least 0 and below 1."),
         (
             "backbone",
             "gpt",

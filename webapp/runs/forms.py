@@ -251,6 +251,7 @@ def _field_of(method: str, setting: registry.Field) -> forms.Field:
             "low": setting.low,
             "high": setting.high,
             "above": 1 if setting.above else None,
+            "below": 1 if setting.below else None,
             "whole": 1 if setting.type == "int" else None,
         }
         widget = forms.TextInput(

@@ -20,7 +20,7 @@ from trainers.data import Batches, demonstrated, each, flattened, read_records, 
 from trainers.fit import Tally, fit, parts
 from trainers.maths.logprobs import entropy, gather_logp
 from trainers.nn import collate, digest, load_policy, save
-from trainers.registry import Count, NonNegative, Positive, Share
+from trainers.registry import Count, NonNegative, Part, Positive, Share
 from trainers.run import Run
 
 
@@ -42,7 +42,7 @@ class Config:
     """AdamW's weight decay, on matrices."""
     clip: Positive = 1.0
     """Longest gradient; a longer one is scaled down."""
-    held_out: Share = 0.2
+    held_out: Part = 0.2
     """Share of the prompts kept from training, to measure on."""
     eval_every: Count = 20
     """Steps between two measurements on the held-out prompts."""

@@ -28,7 +28,7 @@ from trainers.data import Batches, each, flattened, read_records, split
 from trainers.fit import Tally, fit, parts
 from trainers.nn import Policy, collate, digest, load_policy, save
 from trainers.records import Correction, Pair, Prompt, Rating, Record
-from trainers.registry import Count, NonNegative, Positive, Share
+from trainers.registry import Count, NonNegative, Part, Positive, Share
 from trainers.run import Run
 from trainers.sampling import pairs
 
@@ -57,7 +57,7 @@ class Config:
     """AdamW's weight decay, on matrices."""
     clip: Positive = 1.0
     """Longest gradient; a longer one is scaled down."""
-    held_out: Share = 0.2
+    held_out: Part = 0.2
     """Share of the prompts kept from training, to measure on."""
     eval_every: Count = 20
     """Steps between two measurements on the held-out prompts."""

@@ -24,7 +24,7 @@ from trainers.checkpoints import Stateful
 from trainers.fit import Tally, adamw, anneal, descend, parts
 from trainers.maths.surrogate import clipped, importance
 from trainers.nn import Policy, digest, load_policy, save
-from trainers.registry import Count, NonNegative, Positive, Several, Share, Whole
+from trainers.registry import Count, NonNegative, Part, Positive, Several, Share, Whole
 from trainers.run import Run
 from trainers.sampling.rollouts import (
     Buffer,
@@ -72,7 +72,7 @@ class Config:
     """AdamW's weight decay, on matrices."""
     clip: Positive = 1.0
     """Longest gradient; a longer one is scaled down."""
-    held_out: Share = 0.2
+    held_out: Part = 0.2
     """Share of the prompts kept from training: those that the reward model was measured on."""
     watch: Whole = 8
     """Prompts whose answers are shown again and again while the policy learns."""

@@ -35,7 +35,7 @@ from trainers.maths.surrogate import clipped, clipped_value_loss, importance
 from trainers.nn import Policy, RewardModel, collate, digest, load_policy, save
 from trainers.nn.value import Critic, SharedCritic, alike, own_critic, shared_critic
 from trainers.records import Record
-from trainers.registry import Count, NonNegative, Positive, Share, Whole
+from trainers.registry import Count, NonNegative, Part, Positive, Share, Whole
 from trainers.run import Run
 from trainers.sampling.rollouts import (
     Buffer,
@@ -117,7 +117,7 @@ class Config:
     """AdamW's weight decay, on matrices."""
     clip: Positive = 1.0
     """Longest gradient; a longer one is scaled down."""
-    held_out: Share = 0.2
+    held_out: Part = 0.2
     """Share of the prompts kept from training: those that the reward model was measured on."""
     watch: Whole = 8
     """Prompts whose answers are shown again and again while the policy learns."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from trainers.fit import Tally, adamw, anneal, descend, parts
 from trainers.maths.surrogate import importance
 from trainers.nn import Policy, Samples, digest, load_policy, save
-from trainers.registry import Count, NonNegative, Positive, Share, Whole
+from trainers.registry import Count, NonNegative, Part, Positive, Share, Whole
 from trainers.run import Run
 from trainers.sampling.rollouts import Rollouts, Scored, as_drawn, ratios
 
@@ -57,7 +57,7 @@ class Config:
     """AdamW's weight decay, on matrices."""
     clip: Positive = 1.0
     """Longest gradient; a longer one is scaled down."""
-    held_out: Share = 0.2
+    held_out: Part = 0.2
     """Share of the prompts kept from training: those that the reward model was measured on."""
     watch: Whole = 8
     """Prompts whose answers are shown again and again while the policy learns."""

@@ -33,7 +33,7 @@ from trainers.fit import Tally, adamw, anneal, descend, parts
 from trainers.maths.accuracy import calibration_error
 from trainers.maths.ties import davidson, log_threshold, rao_kupper
 from trainers.nn import Encoded, RewardModel, digest, save
-from trainers.registry import Count, Minority, NonNegative, Positive, Share
+from trainers.registry import Count, Minority, NonNegative, Part, Positive, Share
 from trainers.reports import learning
 from trainers.reports.reward import findings, right
 from trainers.run import Run
@@ -78,7 +78,7 @@ class Config:
     """AdamW's weight decay, on matrices. Strong, so that a few epochs too many do no harm."""
     clip: Positive = 1.0
     """Longest gradient; a longer one is scaled down."""
-    held_out: Share = 0.2
+    held_out: Part = 0.2
     """Share of the prompts kept from training, to measure on."""
     eval_every: Count = 20
     """Steps between two measurements on the held-out prompts."""

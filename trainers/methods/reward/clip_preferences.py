@@ -31,7 +31,7 @@ from trainers.fit import Tally, anneal, descend
 from trainers.maths.disagreement import conflict
 from trainers.nn import digest, save
 from trainers.nn.clips import ClipReward, ClipRewardConfig
-from trainers.registry import Count, Minority, NonNegative, Positive, Several, Share
+from trainers.registry import Count, Minority, NonNegative, Part, Positive, Several, Share
 from trainers.reports import ensemble, reward
 from trainers.run import Run
 
@@ -58,7 +58,7 @@ class Config:
     """Share of the steps over which the learning rate rises; afterwards it falls to 0."""
     clip: Positive = 10.0
     """Longest gradient of the whole ensemble; a longer one is scaled down."""
-    held_out: Share = 0.2
+    held_out: Part = 0.2
     """Share of the comparisons kept from all members, by the episodes they are cut from, to measure on."""
     eval_every: Count = 20
     """Steps between two measurements."""

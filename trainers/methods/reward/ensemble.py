@@ -34,7 +34,7 @@ from trainers.maths.disagreement import conflict
 from trainers.nn import Encoded, RewardModel, digest, save
 from trainers.nn.ensemble import EnsembleReward, beside, std
 from trainers.records import Prompt
-from trainers.registry import Count, NonNegative, Positive, Several, Share
+from trainers.registry import Count, NonNegative, Part, Positive, Several, Share
 from trainers.reports import ensemble, learning, reward
 from trainers.reports.learning import Curve
 from trainers.run import Run
@@ -74,7 +74,7 @@ class Config:
     """AdamW's weight decay, on matrices. Strong, so that a few epochs too many do no harm."""
     clip: Positive = 1.0
     """Longest gradient of a member; a longer one is scaled down."""
-    held_out: Share = 0.2
+    held_out: Part = 0.2
     """Share of the prompts kept from training, to measure on."""
     eval_every: Count = 20
     """Steps between two measurements on the held-out prompts."""

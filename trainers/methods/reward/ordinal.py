@@ -33,7 +33,7 @@ from trainers.maths.disagreement import auroc
 from trainers.nn import digest, save
 from trainers.nn.ordinal import OrdinalReward, Scaled
 from trainers.records import Prompt, Rating, Record
-from trainers.registry import Count, NonNegative, Positive, Share
+from trainers.registry import Count, NonNegative, Part, Positive, Share
 from trainers.reports import reward
 from trainers.run import Run
 from trainers.sampling import scorers
@@ -64,7 +64,7 @@ class Config:
     """AdamW's weight decay, on matrices. Strong, so that a few epochs too many do no harm."""
     clip: Positive = 1.0
     """Longest gradient; a longer one is scaled down."""
-    held_out: Share = 0.2
+    held_out: Part = 0.2
     """Share of the prompts kept from training, to measure on."""
     eval_every: Count = 20
     """Steps between two measurements on the held-out prompts."""

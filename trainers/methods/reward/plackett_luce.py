@@ -36,7 +36,7 @@ from trainers.data import Batches, Preference, flattened, preferences, read_reco
 from trainers.fit import Tally, adamw, anneal, descend, parts
 from trainers.nn import Encoded, RewardModel, digest, save
 from trainers.records import Pair, Prompt, Ranking, Record
-from trainers.registry import Count, NonNegative, Positive, Share
+from trainers.registry import Count, NonNegative, Part, Positive, Share
 from trainers.reports import learning, reward
 from trainers.reports.learning import Curve
 from trainers.run import Run
@@ -70,7 +70,7 @@ class Config:
     """AdamW's weight decay, on matrices. Strong, so that a few epochs too many do no harm."""
     clip: Positive = 1.0
     """Longest gradient; a longer one is scaled down."""
-    held_out: Share = 0.2
+    held_out: Part = 0.2
     """Share of the prompts kept from training, to measure on."""
     eval_every: Count = 20
     """Steps between two measurements on the held-out prompts."""

@@ -65,7 +65,7 @@ def expected(one: registry.Field) -> str:
     if one.type == "bool":
         return f"default {'on' if one.default else 'off'}"
     low = "" if one.low is None else f"above {one.low:g}" if one.above else f"at least {one.low:g}"
-    high = "" if one.high is None else f"at most {one.high:g}"
+    high = "" if one.high is None else f"{'below' if one.below else 'at most'} {one.high:g}"
     return ", ".join(filter(None, [f"default {setting(one.default) or 'empty'}", low, high]))
 
 
