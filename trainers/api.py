@@ -20,7 +20,7 @@ import torch
 
 from trainers import journal, records, store
 from trainers.data import prompts, read_records
-from trainers.envs.registry import RULES
+from trainers.envs.registry import RULES, place_problem
 from trainers.nn import load_policy, load_reward_model, save
 from trainers.nn.storage import POLICIES, REWARD_MODELS, ROBOT_POLICIES, describe
 from trainers.records import Prompt, prompt_json
@@ -31,6 +31,7 @@ from trainers.registry import (
     drawn_problem,
     entry,
     fields,
+    inputs_problem,
     read_config,
     sampler_problem,
 )
@@ -130,6 +131,7 @@ def check(spec: Spec) -> None:
     for role in method.inputs:
         if role not in spec.inputs:
             raise ConfigError(role, f"{spec.method} needs a {role}: name the folder of one.")
+    kinds: dict[str, str] = {}
     for role, where in spec.inputs.items():
         if role == "gold":
             _check_gold(where)
@@ -138,7 +140,11 @@ def check(spec: Spec) -> None:
                 role, f"{spec.method} has no use for a {role}. It takes {', '.join(known) or 'no models'}."
             )
         elif not store.is_url(where):
-            _check_model(role, Path(where))
+            kinds[role] = _check_model(spec.method, role, Path(where))
+    if problem := place_problem(spec.method, config) or inputs_problem(
+        spec.method, config, kinds, spec.inputs.get("gold", "")
+    ):
+        raise ConfigError(*problem)
     if spec.snapshot is None:
         if method.reads and config.get("prompts") != "rule":
             raise ConfigError(
@@ -146,8 +152,8 @@ def check(spec: Spec) -> None:
             )
     elif not store.is_url(str(spec.snapshot)):
         _check_records(Path(spec.snapshot), method.reads)
-    if problem := sampler_problem(spec.method, spec.sampler, spec.processes * spec.nodes):
-        raise ConfigError("sampler", problem)
+    if words := sampler_problem(spec.method, spec.sampler, spec.processes * spec.nodes):
+        raise ConfigError("sampler", words)
     if spec.sampler in SAMPLERS:
         _check_drawn_by(spec)
     try:
@@ -175,7 +181,8 @@ def _check_gold(rule: str) -> None:
         raise ConfigError("gold", f"No rule called '{rule}'. Known rules: {', '.join(RULES)}.")
 
 
-def _check_model(role: str, where: Path) -> None:
+def _check_model(method: str, role: str, where: Path) -> str:
+    """The kind of the model in `where`."""
     try:
         kind, _ = describe(where)
     except (OSError, ValueError) as error:
@@ -185,8 +192,10 @@ def _check_model(role: str, where: Path) -> None:
         "robot_policy": (ROBOT_POLICIES, "a robot's policy"),
     }
     wanted, what = kinds.get(role, (POLICIES, "a policy"))
-    if (role in kinds or role in ("policy", "reference", "rival")) and kind not in wanted:
+    by_role = role in kinds or role in ("policy", "reference", "rival")
+    if by_role and kind not in wanted and role not in entry(method).made_as:
         raise ConfigError(role, f"{where} holds a model of kind {kind!r}, where {what} is needed.")
+    return kind
 
 
 def _check_records(where: Path, kinds: Sequence[str]) -> None:

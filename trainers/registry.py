@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -71,6 +71,8 @@ class Entry:
     optional_inputs: tuple[str, ...] = ()
     knobs: tuple[str, ...] = ("lr",)
     """The settings that may be changed while it runs."""
+    made_as: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Role -> the kinds of model, as trainers/nn/storage.py names them, that will do in it, where not all will."""
     live: bool = False
     """Whether it asks people while it runs and takes their labels in; it may then begin with none."""
 
@@ -82,6 +84,17 @@ class Entry:
 
 
 ANY = ("pair", "correction", "demonstration")
+ENSEMBLE = ("ensemble_reward",)
+"""Who alone can differ with itself, and so say what is worth asking."""
+MAKERS = {
+    "ensemble_reward": "reward/ensemble",
+    "clip_reward": "reward/clip_preferences",
+    "gaussian": "control/ppo or control/preference_ppo",
+    "direct_policy": "control/dagger",
+    "motion_policy": "control/rt_h_base",
+    "yay_robot": "control/bc",
+}
+"""Kind of model -> the methods that make one, to be named where one is missing."""
 
 METHODS: dict[str, Entry] = {
     "reward/bradley_terry": Entry(
@@ -209,6 +222,7 @@ METHODS: dict[str, Entry] = {
         "robot_policy",
         reads=("language_correction", "drive"),
         inputs=("robot_policy",),
+        made_as={"robot_policy": ("yay_robot",)},
     ),
     "control/dagger": Entry(
         "trainers.methods.control.dagger",
@@ -217,6 +231,7 @@ METHODS: dict[str, Entry] = {
         "robot_policy",
         reads=("drive",),
         optional_inputs=("robot_policy",),
+        made_as={"robot_policy": ("direct_policy",)},
     ),
     "control/rt_h_base": Entry(
         "trainers.methods.control.rt_h_base",
@@ -232,6 +247,7 @@ METHODS: dict[str, Entry] = {
         "robot_policy",
         reads=("language_correction",),
         inputs=("robot_policy",),
+        made_as={"robot_policy": ("motion_policy",)},
     ),
     "online/rloo": Entry(
         "trainers.methods.online.rloo",
@@ -301,6 +317,7 @@ METHODS: dict[str, Entry] = {
         inputs=("policy", "reward_model"),
         optional_inputs=("rival",),
         knobs=(),
+        made_as={"reward_model": ENSEMBLE},
     ),
     "query/information": Entry(
         "trainers.methods.query.information",
@@ -311,6 +328,7 @@ METHODS: dict[str, Entry] = {
         inputs=("policy", "reward_model"),
         optional_inputs=("rival",),
         knobs=(),
+        made_as={"reward_model": ENSEMBLE},
     ),
     "query/random": Entry(
         "trainers.methods.query.random",
@@ -330,6 +348,7 @@ METHODS: dict[str, Entry] = {
         inputs=("robot_policy",),
         optional_inputs=("reward_model",),
         knobs=(),
+        made_as={"robot_policy": ("gaussian",), "reward_model": ("clip_reward",)},
     ),
     "reward/clip_preferences": Entry(
         "trainers.methods.reward.clip_preferences",
@@ -344,6 +363,7 @@ METHODS: dict[str, Entry] = {
         "control",
         "robot_policy",
         optional_inputs=("reward_model",),
+        made_as={"reward_model": ("clip_reward",)},
     ),
     "control/preference_ppo": Entry(
         "trainers.methods.control.preference_ppo",
@@ -480,9 +500,112 @@ def read_config(name: str, mapping: Mapping[str, Any]) -> dict[str, Any]:
     for key in mapping:
         if key not in known:
             raise ConfigError(key, f"{name} has no setting '{key}'. It has {', '.join(known)}.")
-    return {
+    config = {
         key: _read(field, mapping[key]) if key in mapping else field.default for key, field in known.items()
     }
+    if problem := RELATIONS.get(name, _nothing)(config):
+        raise ConfigError(*problem)
+    return config
+
+
+def read_setting(name: str, key: str, value: Any) -> Any:
+    """One setting by itself, checked and coerced: whether it goes with the others, `read_config` says."""
+    for one in fields(name):
+        if one.name == key:
+            return _read(one, value)
+    return read_config(name, {key: value})  # says which settings there are
+
+
+# --- what settings and models must be to each other -----------------------------------------------------
+
+Problem = tuple[str, str]
+"""The setting, or the model's role, that stands against the others; and what is wrong with it, in words."""
+
+
+def _nothing(config: Mapping[str, Any]) -> Problem | None:
+    return None
+
+
+def _policy_learns(config: Mapping[str, Any]) -> Problem | None:
+    buffer = config["epochs"] * config["minibatches"]
+    if config["critic_warmup"] * buffer < config["steps"]:
+        return None
+    return "steps", (
+        f"The critic alone learns from {config['critic_warmup']} buffers of {buffer} steps, so of {config['steps']} "
+        "steps the policy has none. Raise steps, or lower critic_warmup."
+    )
+
+
+HEADS = 4
+"""A byte transformer's attention heads, where a method makes one: trainers/nn/byte_transformer.py."""
+
+
+def _heads_fit(config: Mapping[str, Any]) -> Problem | None:
+    if config["backbone"] != "byte_transformer" or config["d"] % (2 * HEADS) == 0:
+        return None
+    return "d", (
+        f"'d' is {config['d']}. Expected a multiple of {2 * HEADS}: a byte transformer has {HEADS} attention heads, "
+        "each of an even width."
+    )
+
+
+def _robot_fits(config: Mapping[str, Any]) -> Problem | None:
+    if not 3 <= config["things"] <= 6:
+        return (
+            "things",
+            f"'things' is {config['things']}. Expected 3 to 6: so many have a place on the table.",
+        )
+    if config["execute"] <= config["chunk"]:
+        return None
+    return "execute", (
+        f"'execute' is {config['execute']}, and only {config['chunk']} actions are foretold at a time. Lower it, or "
+        "raise chunk."
+    )
+
+
+RELATIONS: dict[str, Callable[[Mapping[str, Any]], Problem | None]] = {
+    "online/ppo": _policy_learns,
+    "reward/bradley_terry": _heads_fit,
+    "reward/plackett_luce": _heads_fit,
+    "reward/ordinal": _heads_fit,
+    "reward/ensemble": _heads_fit,
+    "control/bc": _robot_fits,
+}
+"""Method -> what stands against its whole config, each setting of which may be by itself."""
+
+
+def inputs_problem(
+    name: str, config: Mapping[str, Any], kinds: Mapping[str, str], gold: str
+) -> Problem | None:
+    """What stands against a method with models of these kinds (role -> kind) and this gold rule, or "" for none."""
+    for role, kind in kinds.items():
+        wanted = entry(name).made_as.get(role)
+        if wanted and kind not in wanted:
+            return role, (
+                f"{name} needs a {role} of kind {' or '.join(wanted)}, and this one is {kind or 'of no kind'}. "
+                f"Name one that {' or '.join(MAKERS[one] for one in wanted)} made."
+            )
+        if role == "reward_model" and not wanted and kind == "clip_reward":
+            return (
+                role,
+                f"This reward model scores a robot's clips, and {name} needs one that scores answers.",
+            )
+    if config.get("prompts") == "rule" and not gold:
+        return "prompts", (
+            "The prompts of the gold rule are asked for, but this run names no rule. Name one, or use the snapshot's."
+        )
+    if config.get("critic_from") == "reward_model" and config["critic"] == "own":
+        judge = {"byte_transformer": "byte_reward", "hugging_face": "hugging_face_reward"}
+        mine, theirs = kinds.get("policy"), kinds.get("reward_model")
+        if mine and theirs and judge.get(mine) != theirs:
+            return "critic_from", (
+                f"A {theirs} does not read what a {mine} writes, token by token, so no critic can start from it. "
+                "Choose auto, or policy."
+            )
+    return None
+
+
+# --- one setting -----------------------------------------------------------------------------------------
 
 
 def _read(field: Field, value: Any) -> Any:

@@ -469,7 +469,7 @@ class Run:
             if name not in self.knobs:
                 known = ", ".join(self.knobs) or "nothing"
                 raise ValueError(f"'{name}' cannot be changed while {self.spec.method} runs; {known} can.")
-            self.knobs[name] = registry.read_config(self.spec.method, {name: value})[name]
+            self.knobs[name] = registry.read_setting(self.spec.method, name, value)
         except ValueError as error:
             self.event(f"command-{number}", done, "refused", str(error))
 

@@ -335,3 +335,20 @@ def test_the_page_names_every_command(capsys):
         "drive",
     } == set(named)
     assert all(f"`{name}" in PAGE.read_text() or f"trainers {name}" in PAGE.read_text() for name in named)
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "words"),
+    [
+        ("query/disagreement", "candidates=2", "reward/ensemble made"),
+        ("online/ppo", "steps=20", "of 20 steps the policy has none"),
+        ("online/p3o", "held_out=1", "of at least 0 and below 1"),
+    ],
+)
+def test_what_could_not_run_is_refused_before_a_process_starts(
+    capsys, place, tmp_path, method, setting, words
+):
+    models = ["--policy", place / "policy", "--reward-model", place / "judge"]
+    given = [place / "answers", "--out", tmp_path / "run", "--set", setting]
+    code, _, err = said(capsys, "train", method, *models, *given)
+    assert code == 2 and words in err and not (tmp_path / "run").exists()

@@ -11,9 +11,10 @@ import torch
 from tests.trainers import robot_toys
 from tests.trainers.toys import entries, snapshot, toy_spec
 from trainers import api
-from trainers.data.driven import by_script, driven, drives_and_rejections, obeyed, reactions, tasks_of
+from trainers.data.driven import by_script, driven, drives_and_rejections, obeyed, reactions
 from trainers.data.motions import Shown, moments_shown, said_by_people, shown_by_rule, shown_in_tasks
 from trainers.envs.motions import embodiment
+from trainers.envs.registry import tasks_of
 from trainers.episodes import PERSON, About, Episodes
 from trainers.records import Drive, LanguageCorrection
 

@@ -10,8 +10,9 @@ from dataclasses import fields as dataclass_fields
 import pytest
 
 from trainers import registry
+from trainers.envs.registry import place_problem
 from trainers.records import KINDS
-from trainers.registry import METHODS, ConfigError, fields, read_config
+from trainers.registry import METHODS, ConfigError, fields, inputs_problem, read_config, read_setting
 
 every_method = pytest.mark.parametrize("method", METHODS)
 
@@ -106,3 +107,121 @@ def test_reading_what_methods_there_are_loads_no_torch():
         "assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+BYTES = {"backbone": "byte_transformer", "d": 17}
+
+
+@pytest.mark.parametrize(
+    ("method", "config", "field", "words"),
+    [
+        ("online/ppo", {"steps": 20}, "steps", "5 buffers of 4 steps, so of 20 steps the policy has none"),
+        ("online/p3o", {"micro_batch": 1}, "micro_batch", "a whole number of at least 2"),
+        ("search/best_of_n", {"n": 1}, "n", "a whole number of at least 2"),
+        ("query/information", {"candidates": 1}, "candidates", "a whole number of at least 2"),
+        ("reward/bradley_terry", BYTES, "d", "Expected a multiple of 8"),
+        ("reward/plackett_luce", BYTES, "d", "Expected a multiple of 8"),
+        ("reward/ordinal", BYTES, "d", "Expected a multiple of 8"),
+        ("reward/ensemble", BYTES, "d", "Expected a multiple of 8"),
+        ("control/bc", {"execute": 5}, "execute", "only 4 actions are foretold at a time"),
+        ("control/bc", {"things": 7}, "things", "Expected 3 to 6"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_at_the_one_to_change(method, config, field, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        read_config(method, config)
+    assert caught.value.field == field
+
+
+def test_a_setting_that_does_not_matter_may_be_anything():
+    assert read_config("reward/bradley_terry", {"d": 17})["backbone"] == "sentence_encoder"
+    assert read_config("online/ppo", {"steps": 20, "critic_warmup": 4})["steps"] == 20
+
+
+def test_one_setting_by_itself_is_not_held_against_the_defaults_of_the_others():
+    """A form's field, and a setting of a run under way, are read before the others are known."""
+    assert read_setting("online/ppo", "steps", "20") == 20
+    with pytest.raises(ConfigError, match="Expected a whole number of at least 1"):
+        read_setting("online/ppo", "steps", 0)
+    with pytest.raises(ConfigError, match="online/ppo has no setting 'step'. It has lr, "):
+        read_setting("online/ppo", "step", 1)
+
+
+def test_a_byte_transformer_that_a_method_makes_has_the_heads_that_the_registry_reckons_with():
+    from trainers.nn.byte_transformer import ByteTransformerConfig
+
+    assert ByteTransformerConfig().heads == registry.HEADS
+
+
+@every_method
+def test_the_kinds_of_model_that_a_method_asks_for_are_kinds_that_some_method_makes(method):
+    from trainers.nn.storage import KINDS as MODELS
+
+    for role, kinds in METHODS[method].made_as.items():
+        assert role in (*METHODS[method].inputs, *METHODS[method].optional_inputs)
+        assert set(kinds) <= set(MODELS) and set(kinds) <= set(registry.MAKERS)
+    assert all(name in METHODS for said in registry.MAKERS.values() for name in said.split(" or "))
+
+
+@pytest.mark.parametrize(
+    ("method", "config", "kinds", "field", "words"),
+    [
+        ("query/disagreement", {}, {"reward_model": "byte_reward"}, "reward_model", "reward/ensemble made"),
+        ("query/information", {}, {"reward_model": "encoder_reward"}, "reward_model", "ensemble_reward"),
+        ("query/clips", {}, {"robot_policy": "yay_robot"}, "robot_policy", "control/preference_ppo made"),
+        ("correction/rt_h", {}, {"robot_policy": "yay_robot"}, "robot_policy", "control/rt_h_base made"),
+        ("correction/yay", {}, {"robot_policy": "motion_policy"}, "robot_policy", "control/bc made"),
+        ("control/dagger", {}, {"robot_policy": "yay_robot"}, "robot_policy", "control/dagger made"),
+        ("control/ppo", {}, {"reward_model": "byte_reward"}, "reward_model", "clip_preferences made"),
+        ("online/grpo", {}, {"reward_model": "clip_reward"}, "reward_model", "one that scores answers"),
+        ("query/random", {"prompts": "rule"}, {}, "prompts", "this run names no rule"),
+        (
+            "online/ppo",
+            {"critic_from": "reward_model"},
+            {"policy": "byte_transformer", "reward_model": "encoder_reward"},
+            "critic_from",
+            "token by token",
+        ),
+    ],
+)
+def test_a_model_that_a_method_can_do_nothing_with_is_refused_at_its_role(
+    method, config, kinds, field, words
+):
+    found = inputs_problem(method, read_config(method, config), kinds, "")
+    assert found and found[0] == field and words in found[1]
+
+
+def test_models_that_will_do_are_not_refused():
+    fine = {"policy": "byte_transformer", "reward_model": "ensemble_reward"}
+    assert inputs_problem("query/disagreement", read_config("query/disagreement", {}), fine, "") is None
+    shown = read_config("query/random", {"prompts": "rule"})
+    assert inputs_problem("query/random", shown, {}, "hotel") is None
+    critic = read_config("online/ppo", {"critic_from": "reward_model"})
+    for mine, theirs in (("byte_transformer", "byte_reward"), ("hugging_face", "hugging_face_reward")):
+        assert inputs_problem("online/ppo", critic, {"policy": mine, "reward_model": theirs}, "") is None
+    assert (
+        inputs_problem("control/ppo", read_config("control/ppo", {}), {"reward_model": "clip_reward"}, "")
+        is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "config", "field", "words"),
+    [
+        ("control/bc", {"world": "tabel_talk"}, "world", "Known worlds: table_talk, "),
+        ("control/bc", {"world": "pendulum"}, "world", "named things on a table"),
+        ("control/bc", {"task": "juggle"}, "task", "table_talk has no task 'juggle'. It has pack, "),
+        ("control/ppo", {"world": "moon"}, "world", "Known worlds"),
+        ("control/dagger", {"tasks": " , "}, "tasks", "tasks is empty"),
+        ("control/dagger", {"world": "table_talk"}, "tasks", "table_talk has no task 'red'"),
+        ("control/rt_h_base", {"tasks": "red, juggle"}, "tasks", "reach has no task 'juggle'"),
+    ],
+)
+def test_a_world_or_a_task_that_does_not_exist_is_refused_at_its_setting(method, config, field, words):
+    found = place_problem(method, read_config(method, config))
+    assert found and found[0] == field and words in found[1]
+
+
+@every_method
+def test_the_worlds_of_the_defaults_exist(method):
+    assert place_problem(method, read_config(method, {})) is None

@@ -115,6 +115,8 @@ def test_a_run_can_be_asked_for_while_the_broker_is_away(
         ({"snapshot": None}, "snapshot", "Freeze one"),
         ({"inputs": {}}, "policy", "needs a policy"),
         ({"gold": "castle"}, "gold", "hotel"),
+        ({"config": {"held_out": 1}}, "held_out", "below 1"),
+        ({"method": "query/random", "config": {"prompts": "rule"}}, "prompts", "names no rule"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_with_the_field_and_the_cure(

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.data.snapshot import read_records
-from trainers.envs.registry import WORLDS, world
+from trainers.envs.registry import world
 from trainers.envs.worlds import Talking
 from trainers.episodes import Episodes
 from trainers.records import Drive, LanguageCorrection, Record
@@ -219,17 +219,6 @@ def talking(name: str) -> Talking:
             f"The world {name} has no rule that shows how its tasks are done: drive it yourself."
         )
     return cast(Talking, place)
-
-
-def tasks_of(name: str, listed: str) -> list[str]:
-    """The tasks of a world that a setting lists, with commas. Raises ValueError for one that it does not have."""
-    tasks = [one.strip() for one in listed.split(",") if one.strip()]
-    known = WORLDS[name].tasks
-    if unknown := [one for one in tasks if one not in known]:
-        raise ValueError(
-            f"{name} has no task '{unknown[0]}'. It has {', '.join(known)}: name some of them in tasks."
-        )
-    return tasks
 
 
 # --- what people did and said -----------------------------------------------------------------------------

@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers.data.driven import by_script, is_in, obeyed, one_size, rejections, runs, talking, tasks_of
+from trainers.data.driven import by_script, is_in, obeyed, one_size, rejections, runs, talking
 from trainers.envs.motions import Embodiment
+from trainers.envs.registry import tasks_of
 from trainers.episodes import Episode, Episodes, Segment
 from trainers.maths.words import heard
 from trainers.records import Drive, Record, prompt_text

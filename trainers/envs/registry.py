@@ -5,9 +5,11 @@ Imports no world: the web lists them without loading any.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 from trainers.envs.worlds import World
 
@@ -120,3 +122,43 @@ def world(name: str) -> World:
         )
     made: World = import_module(entry.module).make(name)
     return made
+
+
+def tasks_of(name: str, listed: str) -> list[str]:
+    """The tasks of a world that a setting lists, with commas. Raises ValueError for one that it does not have."""
+    tasks = [one.strip() for one in listed.split(",") if one.strip()]
+    known = WORLDS[name].tasks
+    if unknown := [one for one in tasks if one not in known]:
+        raise ValueError(
+            f"{name} has no task '{unknown[0]}'. It has {', '.join(known)}: name some of them in tasks."
+        )
+    return tasks
+
+
+TABLES = tuple(name for name, one in WORLDS.items() if one.tasks == ON_THE_TABLE)
+"""Worlds of named things on a table: what a robot with two levels can see."""
+
+
+def place_problem(method: str, config: Mapping[str, Any]) -> tuple[str, str] | None:
+    """(setting, words): what stands against the world and the tasks that a method's whole config names, or None."""
+    if "world" not in config:
+        return None
+    name = config["world"]
+    if name not in WORLDS:
+        return "world", f"No world called '{name}'. Known worlds: {', '.join(WORLDS)}."
+    if method == "control/bc" and name not in TABLES:
+        return (
+            "world",
+            f"{method} teaches a robot that sees named things on a table. Name {' or '.join(TABLES)}.",
+        )
+    task, known = config.get("task", ""), WORLDS[name].tasks
+    if task and task not in known:
+        return "task", f"{name} has no task '{task}'. It has {', '.join(known)}."
+    if "tasks" in config:
+        try:
+            listed = tasks_of(name, config["tasks"])
+        except ValueError as problem:
+            return "tasks", str(problem)
+        if not listed and config.get("demonstrations", 1):
+            return "tasks", "There is nothing to do: tasks is empty. Name some of the world's."
+    return None

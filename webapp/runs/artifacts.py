@@ -35,9 +35,14 @@ def digest_of(path: Path) -> tuple[str, int]:
 
 
 def made_as(path: Path) -> str:
-    """The kind of a model's folder, as trainers.nn.storage reads it."""
-    ours = path / "kibitz.json"
-    return json.loads(ours.read_text(encoding="utf-8")).get("kind", "") if ours.is_file() else "hugging_face"
+    """The kind of a model's folder, as trainers.nn.storage reads it; "" where it does not say."""
+    ours, theirs = path / "kibitz.json", path / "config.json"
+    if ours.is_file():
+        return json.loads(ours.read_text(encoding="utf-8")).get("kind", "")
+    named = json.loads(theirs.read_text(encoding="utf-8")).get("architectures") if theirs.is_file() else None
+    return (
+        "hugging_face_reward" if (named or [""])[0].endswith("ForSequenceClassification") else "hugging_face"
+    )
 
 
 def relative(path: Path) -> str:

@@ -280,7 +280,7 @@ class SettingField(forms.Field):
         if value is None or (value in self.empty_values and self.setting.type != "str"):
             return self.setting.default
         try:
-            return registry.read_config(self.method, {self.setting.name: value.strip()})[self.setting.name]
+            return registry.read_setting(self.method, self.setting.name, value.strip())
         except registry.ConfigError as problem:
             raise forms.ValidationError(str(problem)) from problem
 

@@ -24,7 +24,7 @@ from annotation.recordings import record
 from annotation.services import add_items
 from annotation.webhooks import tell
 from trainers import registry
-from trainers.envs.registry import RULES
+from trainers.envs.registry import RULES, place_problem
 from trainers.episodes import CLIP, Clip
 from webapp.celery import app
 from webapp.runs import artifacts
@@ -94,6 +94,9 @@ def start_run(
         raise Invalid(str(problem), field=problem.field) from problem
     _check_snapshot(snapshot, method, entry)
     _check_inputs(inputs, method, entry)
+    kinds = {role: artifacts.made_as(one.location) for role, one in inputs.items()}
+    if problem := place_problem(method, full) or registry.inputs_problem(method, full, kinds, gold):
+        raise Invalid(problem[1], field=problem[0])
     if gold and gold not in RULES:
         raise Invalid(f"There is no gold rule {gold!r}. Known rules: {', '.join(RULES)}.", field="gold")
     provenance = {
@@ -289,7 +292,7 @@ def _checked_knob(run: Run, args: dict[str, Any]) -> dict[str, Any]:
             field="args",
         )
     try:
-        value = registry.read_config(run.method, {args["name"]: args["value"]})[args["name"]]
+        value = registry.read_setting(run.method, args["name"], args["value"])
     except registry.ConfigError as problem:
         raise Invalid(str(problem), field=problem.field) from problem
     return {"name": args["name"], "value": value}

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainers.checkpoints import HasState
-from trainers.data.driven import drives_and_rejections, is_in, one_size, rejections, tasks_of
+from trainers.data.driven import drives_and_rejections, is_in, one_size, rejections
 from trainers.envs.motions import embodiment_of
-from trainers.envs.registry import world
+from trainers.envs.registry import tasks_of, world
 from trainers.envs.worlds import Talking
 from trainers.episodes import POLICY, Episodes
 from trainers.fit import adamw, anneal, descend, parts
@@ -92,8 +92,6 @@ def train(config: Config, run: Run) -> None:
             "There is nothing to imitate: nobody drove, and episodes is 0. Ask for some, or drive."
         )
     tasks = tasks_of(config.world, config.tasks)
-    if not tasks:
-        raise ValueError("There is nothing to do: tasks is empty. Name some of the world's.")
     policy = policy_for(config, run, tasks[0])
     if driven:
         one_size({gathered.observations.shape[1]: "what was driven", policy.observation: config.world})

@@ -97,10 +97,6 @@ class Config:
 
 
 def train(config: Config, run: Run) -> None:
-    if config.k < 2:
-        raise ValueError(
-            f"k is {config.k}: an answer has nothing to be compared with. Draw at least 2 a prompt."
-        )
     policy = load_policy(run.input("policy"), run.device).eval()  # eval: dropout off, also while training
     rollouts = Rollouts(run, config, policy)
     optimiser = adamw(policy, config.weight_decay)

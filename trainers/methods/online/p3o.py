@@ -81,10 +81,6 @@ class Config:
 
 
 def train(config: Config, run: Run) -> None:
-    if config.micro_batch < 2:
-        raise ValueError(
-            "micro_batch is 1: the two answers of a pair are read together. Set it to at least 2."
-        )
     policy = load_policy(run.input("policy"), run.device).eval()  # eval: dropout off, also while training
     rollouts = Rollouts(run, config, policy)
     optimiser = adamw(policy, config.weight_decay)

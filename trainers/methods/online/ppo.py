@@ -126,13 +126,7 @@ class Config:
 
 
 def train(config: Config, run: Run) -> None:
-    alone = config.critic_warmup * config.epochs * config.minibatches
-    if alone >= config.steps:
-        raise ValueError(
-            f"The critic alone learns from {config.critic_warmup} buffers of "
-            f"{config.epochs * config.minibatches} steps, so of {config.steps} steps the policy has none. "
-            "Raise steps, or lower critic_warmup."
-        )
+    alone = config.critic_warmup * config.epochs * config.minibatches  # less than steps: registry.RELATIONS
     policy = load_policy(run.input("policy"), run.device).eval()  # eval: dropout off, also while training
     rollouts = Rollouts(run, config, policy)
     critic = make_critic(config, policy, rollouts.reward_model)

@@ -45,8 +45,6 @@ class Config:
 
 
 def train(config: Config, run: Run) -> None:
-    if config.candidates < 2:
-        raise ValueError("One answer cannot be compared. Set candidates to 2 or more, often 4.")
     writers = Writers(run, config.temperature, config.max_new_tokens)
     models = judges(run)
     asked = questions(run, config.prompts)

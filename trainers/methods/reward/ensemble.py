@@ -81,10 +81,6 @@ class Config:
 
 
 def train(config: Config, run: Run) -> None:
-    if config.members < 2:
-        raise ValueError(
-            "An ensemble of 1 cannot differ with itself. Set members to 2 or more, often 5 to 10."
-        )
     train_part, kept = split(read_records(run.snapshot, ("pair", "ranking", "correction")), config.held_out)
     wanted, held_out = preferences(train_part), preferences(kept)
     everything = [*wanted, *held_out]

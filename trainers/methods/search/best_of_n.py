@@ -51,8 +51,6 @@ class Config:
 
 
 def train(config: Config, run: Run) -> None:
-    if config.n < 2:
-        raise ValueError(f"n is {config.n}: the best of one is a plain draw. Choose from at least 2 answers.")
     policy = load_policy(run.input("policy"), run.device).eval()
     reward_model = load_reward_model(run.input("reward_model"), run.device).eval()
     plain = source(run, "policy", config.temperature)
