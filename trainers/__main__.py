@@ -144,13 +144,15 @@ def _add_methods(methods: argparse._SubParsersAction[argparse.ArgumentParser]) -
             choices=["policy", *SAMPLERS],
             help="what draws the answers to learn from",
         )
+        one.add_argument("--precision", default="float32", help="float32, or bfloat16 for a model's products")
         one.add_argument("--processes", type=int, default=1, help="processes that train together")
         one.add_argument(
             "--sharding", default="none", choices=["none", "ddp", "fsdp"], help="what several processes hold"
         )
         _add_json(one)
         taken = {
-            "out", "snapshot", "set", "seed", "threads", "device", "sampler", "processes", "sharding", "json"
+            "out", "snapshot", "set", "seed", "threads", "device", "sampler", "precision", "processes", "sharding",
+            "json",
         }  # fmt: skip
         for field in fields(name):
             option = f"--{field.name.replace('_', '-')}"
@@ -277,6 +279,7 @@ def train(given: argparse.Namespace) -> int:
         threads=given.threads,
         device=given.device,
         sampler=given.sampler,
+        precision=given.precision,
         processes=given.processes,
         sharding=given.sharding,
     )

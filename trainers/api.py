@@ -14,7 +14,7 @@ import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -22,12 +22,14 @@ from trainers import journal, records, store
 from trainers.data import prompts, read_records
 from trainers.envs.registry import RULES, place_problem
 from trainers.nn import load_policy, load_reward_model, save
+from trainers.nn.precision import reading_in
 from trainers.nn.storage import POLICIES, REWARD_MODELS, ROBOT_POLICIES, describe
 from trainers.records import Prompt, prompt_json
 from trainers.registry import (
     METHODS,
     SAMPLERS,
     ConfigError,
+    check_precision,
     drawn_problem,
     entry,
     fields,
@@ -73,12 +75,14 @@ def train(
     threads: int = 1,
     device: str = "cpu",
     sampler: str = "policy",
+    precision: Literal["float32", "bfloat16"] = "float32",
     **config: Any,
 ) -> Path:
     """Runs a method to its end and returns `out`, where its journal and what it made lie.
 
     `snapshot` is a folder with records.jsonl, or such a file. An `out` that holds a run that was cut short is gone on
-    with, from its newest checkpoint.
+    with, from its newest checkpoint. With the `precision` bfloat16 the model's products are taken in it; methods that
+    sample while they train refuse it.
     """
     spec = Spec(
         method=method,
@@ -90,6 +94,7 @@ def train(
         threads=threads,
         device=device,
         sampler=sampler,
+        precision=precision,
     )
     run = Run(spec)
     try:
@@ -120,13 +125,15 @@ def perform(run: Run) -> None:
     """Calls the method of the run."""
     torch.set_num_threads(run.spec.threads)
     module = importlib.import_module(entry(run.spec.method).module)
-    module.train(module.Config(**run.config), run)
+    with reading_in(run.spec.precision, run.device):
+        module.train(module.Config(**run.config), run)
 
 
 def check(spec: Spec) -> None:
     """Whether a run could begin: a ConfigError names the setting, input or file that stands against it."""
     method = entry(spec.method)
     config = read_config(spec.method, spec.config)
+    check_precision(spec.method, spec.precision)
     known = (*method.inputs, *method.optional_inputs)
     for role in method.inputs:
         if role not in spec.inputs:
@@ -225,8 +232,9 @@ def written(spec: Spec) -> Path:
     if spec.snapshot is not None:
         row["snapshot"] = str(spec.snapshot)
     if path.exists():
-        before = {"sampler": "policy"} | json.loads(path.read_text(encoding="utf-8"))
-        for name in ("method", "seed", "snapshot", "inputs", "sampler"):
+        usual = {"sampler": "policy", "precision": "float32"}  # of a spec from before there was a choice
+        before = usual | json.loads(path.read_text(encoding="utf-8"))
+        for name in ("method", "seed", "snapshot", "inputs", *usual):
             if before.get(name) != row.get(name):
                 raise _of_another_run(spec, name, before.get(name), row.get(name))
         then, now = (read_config(spec.method, one["config"]) for one in (before, row))

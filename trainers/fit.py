@@ -281,8 +281,7 @@ def parts(rows: Sequence[T], size: int) -> Iterator[list[T]]:
             yield list(rows[start : start + size])
         return
     place = processes.place()
-    edges = [len(rows) * rank // place.size for rank in range(place.size + 1)]
-    mine = rows[edges[place.rank] : edges[place.rank + 1]]
+    mine = _stretch(rows, place.rank)
     longest = math.ceil(len(rows) / place.size) if _Share.divided else len(mine)
     try:
         _Share.within = True
@@ -292,6 +291,18 @@ def parts(rows: Sequence[T], size: int) -> Iterator[list[T]]:
             yield list(rows[:1]) if _Share.filler else list(mine[turn * size : (turn + 1) * size])
     finally:
         _Share.within = _Share.filler = False
+
+
+def parts_of_all(rows: Sequence[T], size: int) -> Iterator[list[T]]:
+    """The parts that all processes together take of a batch's rows in a step."""
+    for rank in range(processes.place().size):
+        yield from parts(_stretch(rows, rank), size)
+
+
+def _stretch(rows: Sequence[T], rank: int) -> Sequence[T]:
+    """The share of the process of this rank."""
+    size = processes.place().size
+    return rows[len(rows) * rank // size : len(rows) * (rank + 1) // size]
 
 
 def fit(

@@ -82,6 +82,18 @@ class Entry:
         small to gain from a GPU."""
         return "robot_policy" in (self.produces, *self.inputs) or self.reads == ("clip_pair",)
 
+    @property
+    def exact(self) -> str:
+        """Why nothing but single precision will do; "" where its models may read in bfloat16, since they read answers
+        that are given."""
+        if self.on_cpu:
+            return "the networks of robots and of clips are too small to gain from bfloat16"
+        if self.family in ALONE:
+            return "it trains nothing, and compares what models say of answers that it has just sampled"
+        if self.family not in ("reward", "direct", "correction"):
+            return "it samples while it trains, and with eight bits the log-probabilities of both would not agree"
+        return ""
+
 
 ANY = ("pair", "correction", "demonstration")
 ENSEMBLE = ("ensemble_reward",)
@@ -379,6 +391,9 @@ METHODS: dict[str, Entry] = {
 ALONE = ("query", "search")
 """Families whose methods train nothing: there are no gradients that several processes could share out."""
 
+PRECISIONS = ("float32", "bfloat16")
+"""What the products of a model that is trained may be taken in."""
+
 
 SAMPLERS = {"vllm": "float32", "vllm-bfloat16": "bfloat16"}
 """What may draw a policy's answers in its place while an online method learns, and in which precision it does."""
@@ -437,6 +452,16 @@ def entry(name: str) -> Entry:
             "method", f"No training method called '{name}'. Known methods: {', '.join(METHODS)}."
         )
     return METHODS[name]
+
+
+def check_precision(name: str, precision: str) -> None:
+    """A ConfigError that says why the method cannot be trained in this precision, where it cannot."""
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            "precision", f"There is no precision {precision!r}. Expected {' or '.join(PRECISIONS)}."
+        )
+    if precision != "float32" and (reason := entry(name).exact):
+        raise ConfigError("precision", f"{name} cannot be trained in {precision}: {reason}. Choose float32.")
 
 
 def learns_from(kinds: Mapping[str, int]) -> list[str]:

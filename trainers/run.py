@@ -69,6 +69,8 @@ class Spec:
     device: str = "cpu"
     sampler: str = "policy"
     """Who draws the answers that a method learns from: "policy", it itself; or one of registry.SAMPLERS."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the products of the models are taken in while they train; weights and their sums are single precision."""
     nudge_fd: int | None = None
     """A pipe that gets one byte whenever there is news in the journal."""
     parent: int | None = None
@@ -110,6 +112,7 @@ class Run:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
+        registry.check_precision(spec.method, spec.precision)
         self.place = _joined(spec)
         """Which of the run's processes this is."""
         self.home = spec.home if self.place.rank == 0 else _scratch()
@@ -257,6 +260,7 @@ class Run:
         With `for_later_runs` it is kept for other runs of the same method, too: `key` must then name the model.
         """
         path = self.home / f"{name}.safetensors"
+        key = key if self.spec.precision == "float32" else f"{key} {self.spec.precision}"
         kept = None
         for_later_runs = for_later_runs and store.room() > 0
         if self.place.rank == 0:

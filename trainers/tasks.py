@@ -206,7 +206,7 @@ class Supervision:
     def _scale(self) -> dict[str, object]:
         """What works together on the run, as was asked for, and where the run's files are mirrored."""
         asked = self.run.provenance
-        names = ("processes", "sharding", "nodes", "rendezvous", "sampler")
+        names = ("processes", "sharding", "nodes", "rendezvous", "sampler", "precision")
         found = {name: asked[name] for name in names if name in asked}
         if storage := os.environ.get("KIBITZ_STORAGE"):
             found["storage"] = f"{storage.rstrip('/')}/runs/{self.run.pk}-{self.run.created_at:%Y%m%d%H%M%S}"

@@ -79,6 +79,25 @@ def test_training_by_hand_ends_with_what_it_made(capsys, place, tmp_path):
     assert nn.digest(same / "policy") == nn.digest(tmp_path / "run" / "policy")
 
 
+def test_a_run_in_bfloat16_is_the_same_by_hand_and_from_python(capsys, place, tmp_path):
+    start = ["train", "reward/bradley_terry", place / "answers", "--epochs", 1]
+    small = {"backbone": "byte_transformer", "d": 16, "layers": 1, "control": False, "epochs": 1}
+    settings = [item for name, value in small.items() for item in ("--set", f"{name}={value}")]
+    printed(capsys, *start, *settings, "--out", tmp_path / "run", "--precision", "bfloat16")
+    digests = {
+        precision: nn.digest(
+            api.train(
+                "reward/bradley_terry", out=tmp_path / precision, snapshot=place / "answers",
+                precision=precision, **small,
+            ) / "reward_model"
+        )
+        for precision in ("float32", "bfloat16")
+    }  # fmt: skip
+    assert nn.digest(tmp_path / "run" / "reward_model") == digests["bfloat16"] != digests["float32"]
+    code, _, err = said(capsys, *start, *settings, "--out", tmp_path / "run")
+    assert code == 2 and "a run whose precision is 'bfloat16', and not 'float32'" in err
+
+
 def test_records_may_be_a_file_by_itself_and_the_old_spelling_works(capsys, place, tmp_path):
     file = tmp_path / "my answers.jsonl"
     file.write_text((place / "answers" / "records.jsonl").read_text())
@@ -122,6 +141,11 @@ def test_a_run_that_is_there_goes_on_and_is_not_mistaken_for_another(capsys, pla
         (["--snapshot", "BROKEN"], "records", "Line 1"),
         (["--gold", "motel"], "gold", "No rule called 'motel'"),
         (["--device", "abacus"], "device", "'abacus' cannot be used"),
+        (
+            ["--precision", "float8"],
+            "precision",
+            "There is no precision 'float8'. Expected float32 or bfloat16.",
+        ),
     ],
 )
 def test_bad_values_are_refused_by_name_before_anything_starts(

@@ -36,6 +36,10 @@ class Batches:
         self.taken += 1
         return self._order[index]
 
+    def first_epoch(self) -> list[list[int]]:
+        """The batches of the first epoch, wherever this series stands."""
+        return self._shuffled(0)
+
     @property
     def epoch(self) -> float:
         """Times the rows were gone through so far."""

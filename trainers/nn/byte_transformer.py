@@ -33,6 +33,7 @@ from trainers.maths.logprobs import gather_logp
 from trainers.nn.decoding import sample
 from trainers.nn.grid import Grid, unique
 from trainers.nn.policy import Samples
+from trainers.nn.precision import attention, reading
 from trainers.nn.storage import read_weights, write_weights
 from trainers.records import Prompt
 
@@ -187,6 +188,7 @@ class ByteTransformer(nn.Module):
 
     # --------------------------------------------------------------------------------------- the model
 
+    @reading
     def states(self, x: Sequence[Tensor], y: Tensor, real: Tensor) -> Tensor:
         """[N, d]: normalised states in the N real cells of the answer block [B, T+1], row by row.
 
@@ -208,10 +210,11 @@ class ByteTransformer(nn.Module):
             assert isinstance(block, Block)
             q, k, v = block.project(h, cos, sin, grid)
             k, v = torch.cat((past_k, k), dim=2), torch.cat((past_v, v), dim=2)
-            h = block.finish(h, F.scaled_dot_product_attention(q, k, v, attn_mask=hidden), grid)
+            h = block.finish(h, attention(q, k, v, hidden), grid)
         states: Tensor = self.norm(h)
         return states
 
+    @reading
     def logits(self, x: Sequence[Tensor], y: Tensor) -> Tensor:
         y = y.to(self.device)
         real = self.mask(y)
@@ -254,7 +257,7 @@ class ByteTransformer(nn.Module):
             keys.append(k if spread is None else k.index_select(0, spread))
             values.append(v if spread is None else v.index_select(0, spread))
             if i + 1 < len(self.blocks):  # Of the last block only keys and values are used.
-                h = block.finish(h, F.scaled_dot_product_attention(q, k, v, is_causal=True), grid)
+                h = block.finish(h, attention(q, k, v, None), grid)
         last = ids.gather(1, lengths[:, None] - 1)[:, 0]
         return Prompts(keys, values, hidden[rows], last[rows], (lengths - 1)[rows])
 

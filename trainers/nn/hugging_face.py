@@ -43,6 +43,7 @@ from trainers.nn.grid import Grid, unique
 from trainers.nn.llama import Llama, reads
 from trainers.nn.llama_decoding import LlamaDecoding
 from trainers.nn.policy import Decoding, Samples, pad_right
+from trainers.nn.precision import reading
 from trainers.records import Prompt, prompt_json
 
 NEVER = -1e9
@@ -193,6 +194,7 @@ class HuggingFacePolicy(nn.Module):
     def mask(self, y: Tensor) -> Tensor:
         return y != self.pad
 
+    @reading
     def states(self, x: Sequence[Tensor], y: Tensor, real: Tensor, *, last: bool = False) -> Tensor:
         """[N, d]: the states that `head` reads, in the N real cells of the answer block [B, T + 1], row by row.
 
@@ -214,6 +216,7 @@ class HuggingFacePolicy(nn.Module):
         bias = self.forbidden if output.bias is None else self.forbidden + output.bias
         return linear(states, output.weight, bias.to(states.dtype))
 
+    @reading
     def logits(self, x: Sequence[Tensor], y: Tensor) -> Tensor:
         y = y.to(self.device)
         if self.llama is not None and self.llama.usable:
@@ -234,7 +237,9 @@ class HuggingFacePolicy(nn.Module):
     def logp_of(self, states: Tensor, y: Tensor, real: Tensor, temperature: float = 1.0) -> Tensor:
         """[B, T] log-probability of y's N real tokens from the states [N, d] before them, of a Llama-like model."""
         grid = Grid.of(real)
-        return grid.spread(chosen_logp(states, self.head, grid.pick(y), len(self.never), temperature))
+        return grid.spread(
+            chosen_logp(states, reading(self.head), grid.pick(y), len(self.never), temperature)
+        )
 
     def decoding(self, x: Sequence[Tensor], n: int, room: int) -> Decoding:
         if self.llama is not None and self.llama.usable:

@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from trainers.nn.gemm import apply
 from trainers.nn.grid import Grid, unique
 from trainers.nn.policy import pad_right
+from trainers.nn.precision import attention, single
 from trainers.nn.rotary import angles, rms_norm, turn
 
 KNOWN = {"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model"}
@@ -175,16 +176,14 @@ class Llama:
         if self.groups > 1:
             k, v = k.repeat_interleave(self.groups, dim=2), v.repeat_interleave(self.groups, dim=2)
         q, k, v = (one.transpose(1, 2) for one in (q, k, v))
-        found = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, scale=self.scaling
-        )
-        return found.transpose(1, 2)
+        return attention(q, k, v, mask, self.scaling).transpose(1, 2)
 
     def finish(self, layer: Any, h: Tensor, attended: Tensor) -> Tensor:
         """Adds the attention's result [N, heads, size] and the feed-forward to h [N, d]."""
         h = h + apply(layer.self_attn.o_proj, attended.flatten(1))
         mlp, normed = layer.mlp, rms_norm(h, layer.post_attention_layernorm)
-        gated = F.silu(apply(mlp.gate_proj, normed)) * apply(mlp.up_proj, normed)
+        # In single precision: on a CPU the way back through silu takes ten times as long in bfloat16.
+        gated = F.silu(single(apply(mlp.gate_proj, normed))) * apply(mlp.up_proj, normed)
         return h + apply(mlp.down_proj, gated)
 
     def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:

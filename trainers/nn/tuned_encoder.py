@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 
 from trainers.nn.encoder import Encoder, mean, same_encoder, unit
 from trainers.nn.policy import Encoded, pad_right
+from trainers.nn.precision import reading
 from trainers.nn.reward import score_sorted
 from trainers.nn.scale import Scale
 from trainers.nn.storage import read_weights, write_weights
@@ -108,14 +109,19 @@ class TunedEncoderReward(nn.Module):
         states = pad_right([row[0] for row in rows], 0)
         lengths = torch.tensor([len(row[0]) for row in rows], device=states.device)
         real = torch.arange(states.shape[1], device=states.device) < lengths[:, None]
-        for layer in self.top:
-            read = layer(states, attention_mask=real[:, None, None, :])
-            states = read[0] if isinstance(read, tuple) else read
-        last = unit(mean(states, lengths))
+        last = unit(mean(self._read(states, real), lengths))
         words, middle, question = torch.stack([row[1] for row in rows]).unbind(dim=1)
         features = torch.cat([words, middle, last, 0.5 * unit(question * last)], dim=1)
         scores: Tensor = self.scale(self.head(features)[:, 0])
         return scores
+
+    @reading
+    def _read(self, states: Tensor, real: Tensor) -> Tensor:
+        """[B, T, width]: what the last layers make of the states [B, T, width] under them."""
+        for layer in self.top:
+            read = layer(states, attention_mask=real[:, None, None, :])
+            states = read[0] if isinstance(read, tuple) else read
+        return states
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> Tensor:
         return score_sorted(self, self.encode(prompts, answers))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from trainers.data import Preference
-from trainers.fit import Tally, parts
+from trainers.data import Batches, Preference
+from trainers.fit import Tally, parts, parts_of_all
 from trainers.nn import Policy, collate, digest, load_policy
 from trainers.run import Run
 
@@ -43,6 +43,7 @@ def reference_logps(
     run: Run,
     policy: Policy,
     rows: Sequence[AnyRow],
+    batches: Batches,
     size: int,
     logps: Callable[[Policy, Sequence[AnyRow]], Tensor],
 ) -> Tensor:
@@ -50,17 +51,30 @@ def reference_logps(
 
     The reference is the run's input of that name, or else the policy as it was given: call this before the first step.
     A row may hold more than ids, such as the mask that `logps` sums over: all of it is part of the key.
+
+    In bfloat16 a row's log-probability moves by a hundredth with the rows it is read with. So the reference then reads
+    the training rows in the parts that the first epoch's steps will take of `batches`, and those held out in the parts
+    of a measurement: as long as the policy is its reference, their margins are exactly 0.
     """
     folder = Path(run.inputs.get("reference", run.input("policy")))
     key = hashlib.sha256(digest(folder).encode())
     for row in rows:
         for ids in row:
             key.update(str(ids.tolist()).encode())
+    together: Iterable[list[int]] = parts(range(len(rows)), size)
+    if run.spec.precision != "float32":
+        together = [part for batch in batches.first_epoch() for part in parts_of_all(batch, size)]
+        together += parts(range(len(batches.lengths), len(rows)), size)
+        key.update(str(together).encode())
 
     @torch.no_grad()
     def compute() -> Tensor:
         reference = load_policy(folder, run.device).eval() if "reference" in run.inputs else policy
-        return torch.cat([logps(reference, part) for part in parts(rows, size)])
+        found, order = [], []
+        for part in together:
+            found.append(logps(reference, [rows[i] for i in part]))
+            order.extend(part)
+        return torch.cat(found)[torch.tensor(order).argsort()]
 
     return run.once("reference", key.hexdigest(), compute, for_later_runs=True)
 

@@ -59,7 +59,9 @@ def train(config: Config, run: Run) -> None:
     wanted, held_out = preferences(train_part), preferences(kept)
     everything = wanted + held_out
     rows = each(everything, lambda one: pairs.encode(policy, one))
-    reference = pairs.reference_logps(run, policy, rows, config.micro_batch, logps)  # [N, 2]
+    lengths = [len(y_w) + len(y_l) for _, y_w, y_l in rows[: len(wanted)]]
+    batches = Batches(lengths, config.batch_size, run.seed)
+    reference = pairs.reference_logps(run, policy, rows, batches, config.micro_batch, logps)  # [N, 2]
     weights = torch.tensor([one.weight for one in everything], device=run.device)
     decided = torch.tensor([one.decided for one in everything], device=run.device)
 
@@ -80,8 +82,7 @@ def train(config: Config, run: Run) -> None:
         value = sum(part.item() for part in loss(range(len(wanted), len(everything)), tally, "eval_"))
         return {"eval_loss": value, **tally.numbers()}
 
-    lengths = [len(y_w) + len(y_l) for _, y_w, y_l in rows[: len(wanted)]]
-    total = fit(run, policy, Batches(lengths, config.batch_size, run.seed), loss, evaluate, config)
+    total = fit(run, policy, batches, loss, evaluate, config)
 
     path = save(policy, run.home / "policy")
     run.artifact("policy", "policy", path, total, {"digest": digest(path), "beta": config.beta})

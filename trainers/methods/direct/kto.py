@@ -71,7 +71,9 @@ def train(config: Config, run: Run) -> None:
     answers = each(everything, lambda one: policy.encode_pair(one.prompt, one.answer))
     others = mismatched((one.prompt for one in everything), len(wanted), run.seed)
     rows = each(range(len(answers)), lambda i: (*answers[i], answers[others[i]][1]))
-    reference = pairs.reference_logps(run, policy, rows, config.micro_batch, logps)  # [N, 2]
+    lengths = [len(y) for _, y, _ in rows[: len(wanted)]]
+    batches = Batches(lengths, config.batch_size, run.seed)
+    reference = pairs.reference_logps(run, policy, rows, batches, config.micro_batch, logps)  # [N, 2]
     desirable = torch.tensor([one.desirable for one in everything], device=run.device)
     weights = torch.tensor([one.weight for one in everything], device=run.device)
     sides = torch.where(desirable, config.desirable_weight, config.undesirable_weight)
@@ -97,8 +99,7 @@ def train(config: Config, run: Run) -> None:
         value = sum(part.item() for part in loss(range(len(wanted), len(everything)), tally, "eval_"))
         return {"eval_loss": value, **tally.numbers()}
 
-    lengths = [len(y) for _, y, _ in rows[: len(wanted)]]
-    total = fit(run, policy, Batches(lengths, config.batch_size, run.seed), loss, evaluate, config)
+    total = fit(run, policy, batches, loss, evaluate, config)
 
     path = save(policy, run.home / "policy")
     run.artifact("policy", "policy", path, total, {"digest": digest(path), "beta": config.beta})
