@@ -219,17 +219,21 @@ def test_where_a_run_is_trained_is_asked_behind_a_fold_and_reaches_the_worker(cl
     assert "jobs:" not in page
 
     asked = {"input_policy": policy.pk, "queue": "gpu", "threads": 4, "processes": 2, "sharding": "fsdp"}
+    asked |= {"precision": "bfloat16"}
     assert post(client, study, snapshot, "direct/dpo", **asked).status_code == 302
     run = Run.objects.get()
     assert run.queue == "gpu"
-    told = {name: run.provenance[name] for name in ("threads", "processes", "sharding")}
-    assert told == {"threads": 4, "processes": 2, "sharding": "fsdp"}
+    told = {name: run.provenance[name] for name in ("threads", "processes", "sharding", "precision")}
+    assert told == {"threads": 4, "processes": 2, "sharding": "fsdp", "precision": "bfloat16"}
+    page = text_of(client.get(f"/runs/{run.pk}/"))
+    assert "<dt>precision</dt><dd><code>bfloat16</code></dd>" in page
     again = text_of(client.get(f"/studies/{study.pk}/runs/new/?like={run.pk}"))
     assert '<option value="gpu" selected>' in again and '<option value="fsdp" selected>' in again
+    assert '<option value="bfloat16" selected>' in again
     assert '<details class="more-settings" open><summary>Where it runs' in again
 
     post(client, study, snapshot, "direct/dpo", input_policy=policy.pk)
-    assert not {"threads", "processes", "sharding"} & set(Run.objects.latest("pk").provenance)
+    assert not {"threads", "processes", "sharding", "precision"} & set(Run.objects.latest("pk").provenance)
 
 
 def test_what_draws_the_answers_is_asked_where_answers_are_drawn_and_reaches_the_worker(
@@ -269,6 +273,8 @@ def test_what_draws_the_answers_is_asked_where_answers_are_drawn_and_reaches_the
         ("direct/dpo", {"processes": 2}, "sharding", "Expected ddp or fsdp with two processes or more"),
         ("direct/dpo", {"sharding": "ddp"}, "sharding", "Found 1 process and the sharding 'ddp'."),
         ("query/random", {"processes": 2, "sharding": "ddp"}, "processes", "query/random trains nothing"),
+        ("direct/dpo", {"precision": "float8"}, "precision", "Select a valid choice"),
+        ("online/rloo", {"precision": "bfloat16"}, "precision", "Select a valid choice"),
         ("direct/dpo", {"queue": "moon"}, "queue", "Select a valid choice"),
         ("online/rloo", {"config_k": 1}, "config_k", "'k' is '1'. Expected a whole number of at least 2."),
         ("online/ppo", {"config_steps": 20}, "config_steps", "of 20 steps the policy has none"),

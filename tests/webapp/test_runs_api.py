@@ -197,6 +197,11 @@ def test_a_run_is_started_commanded_and_stopped_from_a_script(script, ada):
     assert wrong.status_code == 422
     assert wrong.json()["error"]["field"] == "lr" and "fast" in wrong.json()["error"]["message"]
     assert script.post("/runs", {**asked, "inputs": {"policy": 99999}}).status_code == 404
+    quicker = script.post("/runs", {**asked, "precision": "bfloat16"}).json()
+    assert Run.objects.get(pk=quicker["id"]).provenance["precision"] == "bfloat16"
+    refused = script.post("/runs", {**asked, "method": "online/rloo", "config": {}, "precision": "bfloat16"})
+    assert refused.status_code == 422
+    assert "online/rloo cannot be trained in bfloat16: it samples while it trains" in refused.content.decode()
 
     Run.objects.filter(pk=made["id"]).update(status="running")
     turned = {"kind": "set", "args": {"name": "lr", "value": 1e-4}}

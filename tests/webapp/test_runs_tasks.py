@@ -263,7 +263,8 @@ def test_a_snapshot_that_is_gone_is_said(tmp_path):
 
 def test_the_child_is_given_what_it_needs_and_no_secrets(monkeypatch):
     monkeypatch.setenv("KIBITZ_SECRET_KEY", "hush")
-    run = supervised(queued(seed=5, gold="hotel"), "print(json.dumps(dict(os.environ))); log(1, 1)")
+    asked = queued(seed=5, gold="hotel", provenance={"precision": "bfloat16"})
+    run = supervised(asked, "print(json.dumps(dict(os.environ))); log(1, 1)")
     given = json.loads((run.home / "console.log").read_text().splitlines()[1])
     assert not {"KIBITZ_SECRET_KEY", "DATABASE_URL", "BROKER_URL"} & given.keys()
     assert given["OMP_WAIT_POLICY"] == "PASSIVE" and given["OMP_NUM_THREADS"] == str(
@@ -273,7 +274,8 @@ def test_the_child_is_given_what_it_needs_and_no_secrets(monkeypatch):
     assert (spec["seed"], spec["inputs"]["gold"], spec["parent"]) == (5, "hotel", os.getpid())
     from trainers.run import Spec
 
-    assert Spec.read(run.home / "spec.json").run == run.pk
+    told = Spec.read(run.home / "spec.json")
+    assert (told.run, told.precision) == (run.pk, "bfloat16")
 
 
 @pytest.mark.django_db(transaction=True)

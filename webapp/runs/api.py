@@ -69,6 +69,9 @@ class RunIn(Schema):
     sampler: str = Field(
         "policy", description="What draws an online method's answers: policy, vllm or vllm-bfloat16."
     )
+    precision: str = Field(
+        "float32", description="Of a model's products while it trains: float32 or bfloat16."
+    )
 
 
 class RunOut(Schema):
@@ -259,7 +262,8 @@ def start(request: HttpRequest, asked: RunIn):
     run = services.start_run(
         study=study, snapshot=snapshot, method=asked.method, config=asked.config, seed=asked.seed, name=asked.name,
         gold=asked.gold, queue=asked.queue, by=request.user,
-        threads=asked.threads, processes=asked.processes, sharding=asked.sharding, sampler=asked.sampler,
+        threads=asked.threads, processes=asked.processes, sharding=asked.sharding,
+        sampler=asked.sampler, precision=asked.precision,
         inputs={role: artifact_for(request.user, pk) for role, pk in asked.inputs.items()},
     )  # fmt: skip
     return Reply(201, _detail(run))

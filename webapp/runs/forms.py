@@ -36,6 +36,8 @@ ROLES = {
 USUAL = {
     "micro_batch", "warmup", "weight_decay", "clip", "held_out", "eval_every", "watch", "watch_every", "sample_every",
 }  # fmt: skip
+RUN_LEVEL = ("processes", "sharding", "sampler", "precision")
+"""What a run that repeats another takes over of how that was trained."""
 SHOWN = 7
 """Settings of a method's own that are shown at once: what can change while it runs, and what its Config names first."""
 
@@ -86,6 +88,12 @@ class RunForm(forms.Form):
         ],
         help_text="vLLM is for Hugging Face models, on a worker that has it installed.",
     )
+    precision = forms.ChoiceField(
+        required=False,
+        label="Precision",
+        choices=[("float32", "float32: exact"), ("bfloat16", "bfloat16: quicker, eight bits")],
+        help_text="Of the products of the model that is trained. Sums, weights and losses are float32 either way.",
+    )
 
     def __init__(self, *args, study, method: str, snapshot: Snapshot | None, **kwargs):
         super().__init__(*args, **kwargs)
@@ -95,6 +103,12 @@ class RunForm(forms.Form):
             del self.fields["sampler"]
         self.fields["queue"].choices = devices()
         self.fields["queue"].initial = DEFAULT_QUEUE
+        if self.entry.exact:
+            precision = self.fields["precision"]
+            precision.choices = precision.choices[:1]
+            precision.help_text = (
+                f"Of the model's products. Nothing else for this method: {self.entry.exact}."
+            )
         self.fields["gold"].choices = [("", "none"), *((rule, rule) for rule in RULES)]
         for role in (*self.entry.inputs, *self.entry.optional_inputs):
             self.fields[f"input_{role}"] = self._input(role)
@@ -145,7 +159,8 @@ class RunForm(forms.Form):
     def machine(self) -> dict[str, Any]:
         """Where the run is to be trained, folded while everything is as usual."""
         usual = {
-            "queue": DEFAULT_QUEUE, "threads": None, "processes": 1, "sharding": "none", "sampler": "policy"
+            "queue": DEFAULT_QUEUE, "threads": None, "processes": 1, "sharding": "none", "sampler": "policy",
+            "precision": "float32",
         }  # fmt: skip
         usual = {name: value for name, value in usual.items() if name in self.fields}
         unusual = any(
@@ -172,6 +187,7 @@ class RunForm(forms.Form):
             "processes": given["processes"] or 1,
             "sharding": given["sharding"] or "none",
             "sampler": given.get("sampler") or "policy",
+            "precision": given["precision"] or "float32",
             "config": {
                 setting.name: given[f"config_{setting.name}"] for setting in registry.fields(self.method)
             },
@@ -195,11 +211,7 @@ class RunForm(forms.Form):
             "seed": run.seed,
             "gold": run.gold,
             "queue": run.queue,
-            **{
-                name: run.provenance[name]
-                for name in ("processes", "sharding", "sampler")
-                if name in run.provenance
-            },
+            **{name: run.provenance[name] for name in RUN_LEVEL if name in run.provenance},
             **{f"config_{name}": value for name, value in run.config.items()},
             **{f"input_{one.role}": one.artifact_id for one in run.inputs.all()},
         }

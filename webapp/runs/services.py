@@ -77,6 +77,7 @@ def start_run(
     processes: int = 1,
     sharding: str = "none",
     sampler: str = "policy",
+    precision: str = "float32",
     trigger: str = "person",
     round: int | None = None,
 ) -> Run:
@@ -84,12 +85,14 @@ def start_run(
 
     `threads` None: as many as the worker has for each of its runs. Of several `processes`, `sharding` says whether each
     holds the whole model ("ddp") or a part of it ("fsdp"). `sampler` draws the answers that an online method learns
-    from: the policy itself, or one of registry.SAMPLERS.
+    from: the policy itself, or one of registry.SAMPLERS. With the `precision` bfloat16 models read in it while they
+    train; methods that sample while they train refuse it.
     """
     inputs = dict(inputs or {})
     try:
         entry = registry.entry(method)
         full = registry.read_config(method, config)
+        registry.check_precision(method, precision)
     except registry.ConfigError as problem:
         raise Invalid(str(problem), field=problem.field) from problem
     _check_snapshot(snapshot, method, entry)
@@ -104,6 +107,7 @@ def start_run(
         "inputs": {role: {"artifact": one.pk, "digest": one.digest} for role, one in inputs.items()},
         **_scale(method, entry, threads, processes, sharding),
         **_drawn_by(method, sampler, processes, inputs),
+        **({"precision": precision} if precision != "float32" else {}),
     }
     run = Run(
         study=study, snapshot=snapshot, method=method, config=full, seed=seed, name=name, gold=gold,
