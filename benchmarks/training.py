@@ -1,12 +1,16 @@
 """Training, beside TRL: the same model, batch and data through our methods and through TRL's trainers.
 
     python benchmarks/training.py --trl VENV/bin/python --trl-ppo VENV/bin/python
+    python benchmarks/training.py --bfloat16 --width 256 1024
 
 Each pair of processes runs one after the other, several times, one thread each, and the median step's CPU time is
 compared: load on the machine hits both. The model is a Llama with random weights (4 layers, width 256, 4 heads,
 feed-forward 688, vocabulary 1024, tied), the tokenizer a byte-level BPE trained here, a batch 16 sequences of a prompt
 and 64 new tokens: 8 pairs, or 2 prompts with 8 answers each. Preference losses see one batch again and again with one
 schedule, so both sides must end at the same loss. TRL runs in single precision without checkpointing, as ours does.
+
+With --bfloat16 both sides are ours, in float32 and in bfloat16; a model of another width has a head for every 64
+numbers, and a feed-forward in proportion.
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ LR = {"dpo": 1e-4, "reward": 1e-4, "grpo": 1e-3, "ppo": 3e-4, "ppo_shared": 3e-4
 # ------------------------------------------------------------------------------ what both sides are given
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, width: int = 256) -> None:
     """The model, its classifier, and for each shape the prompts and answers as text, all made from seeds."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -70,8 +74,8 @@ def prepare(folder: Path) -> None:
     assert made.get_vocab_size() == 1024 and len(single) > 100, (made.get_vocab_size(), len(single))
 
     shape: dict[str, Any] = {
-        "vocab_size": 1024, "hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4,
-        "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 1024,
+        "vocab_size": 1024, "hidden_size": width, "intermediate_size": width * 43 // 16, "num_hidden_layers": 4,
+        "num_attention_heads": width // 64, "num_key_value_heads": width // 64, "max_position_embeddings": 1024,
         "tie_word_embeddings": True, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
     }  # fmt: skip
     torch.manual_seed(0)
@@ -135,7 +139,7 @@ def report(task: str, marks: list[float], losses: list[float], extra: dict[str, 
 # ------------------------------------------------------------------------------ our side
 
 
-def ours(task: str, shape: str, steps: int, folder: Path, plain: bool) -> None:
+def ours(task: str, shape: str, steps: int, folder: Path, side: str) -> None:
     sys.path.insert(0, str(ROOT))
     import torch
 
@@ -144,7 +148,7 @@ def ours(task: str, shape: str, steps: int, folder: Path, plain: bool) -> None:
     from trainers.run import Run, Spec
 
     torch.set_num_threads(1)
-    if plain:
+    if side == "plain":
         gemm.quicker = lambda: False  # type: ignore[assignment]
     rows = json.loads((folder / f"{shape}.json").read_text())
     rows = rows[:8] if task in ("dpo", "reward") else rows
@@ -203,7 +207,8 @@ def ours(task: str, shape: str, steps: int, folder: Path, plain: bool) -> None:
         "ppo": "online/ppo",
         "ppo_shared": "online/ppo",
     }
-    spec = Spec(method[task], home / "run", config, 0, home / "records", inputs)
+    precision = "bfloat16" if side == "bfloat16" else "float32"
+    spec = Spec(method[task], home / "run", config, 0, home / "records", inputs, precision=precision)
     if (ended := api.execute(spec)) != api.FINISHED:
         raise SystemExit(ended)
     if task in PPO:
@@ -323,6 +328,23 @@ def pair(task: str, shape: str, args: argparse.Namespace, folder: Path) -> None:
     print(line(task, shape, middle), flush=True)
 
 
+def precisions(task: str, shape: str, width: int, args: argparse.Namespace, folder: Path) -> None:
+    """One row: ours in float32 beside ours in bfloat16."""
+    found: dict[str, list[dict[str, float]]] = {"ours": [], "bfloat16": []}
+    for _ in range(args.rounds):
+        for side, rows in found.items():
+            rows.append(child(sys.executable, side, task, shape, args.steps, folder))
+    one, other = (
+        {name: statistics.median(row[name] for row in rows) for name in rows[0]} for rows in found.values()
+    )
+    cells = [
+        f"{task}, {shape}, {width}", f"{one['cpu_ms']:.0f}", f"{other['cpu_ms']:.0f}",
+        f"{one['cpu_ms'] / other['cpu_ms']:.2f}", f"{one['rss_mb']:.0f}", f"{other['rss_mb']:.0f}",
+        f"{one['loss']:.4f}", f"{other['loss']:.4f}",
+    ]  # fmt: skip
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
 def child(python: str, side: str, task: str, shape: str, steps: int, folder: Path) -> dict[str, float]:
     environment = {
         **os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false",
@@ -394,6 +416,12 @@ def main() -> None:
     parser.add_argument(
         "--plain", action="store_true", help="Ours once more, with torch's own matrix products."
     )
+    parser.add_argument(
+        "--bfloat16", action="store_true", help="Ours in float32 beside ours in bfloat16, and no TRL."
+    )
+    parser.add_argument(
+        "--width", type=int, nargs="+", default=[256, 1024], help="Of the models of --bfloat16."
+    )
     parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -401,7 +429,17 @@ def main() -> None:
         if side == "trl":
             theirs(task, shape, int(steps), Path(folder))
         else:
-            ours(task, shape, int(steps), Path(folder), plain=side == "plain")
+            ours(task, shape, int(steps), Path(folder), side)
+        return
+    if args.bfloat16:
+        print("| | CPU-ms a step | bfloat16 | ratio | peak MB | bfloat16 | last loss | bfloat16 |")
+        print("|---|---:|---:|---:|---:|---:|---:|---:|")
+        for width in args.width:
+            with tempfile.TemporaryDirectory() as folder:
+                prepare(Path(folder), width)
+                for task in [one for one in ("dpo", "reward") if one in args.only]:
+                    for shape in args.shapes:
+                        precisions(task, shape, width, args, Path(folder))
         return
     if "import" in args.only:
         imports(args)
