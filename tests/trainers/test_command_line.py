@@ -146,6 +146,15 @@ def test_a_run_that_is_there_goes_on_and_is_not_mistaken_for_another(capsys, pla
             "precision",
             "There is no precision 'float8'. Expected float32 or bfloat16.",
         ),
+        (["--seed", "-1"], "seed", "Found the seed -1; expected a whole number from 0 to"),
+        (["--threads", "0"], "threads", "Found 0 threads; expected 1 to 256."),
+        (["--processes", "0"], "processes", "Found 0 processes; expected 1 to 64."),
+        (["--processes", "2"], "sharding", "Found 2 processes and the sharding 'none'."),
+        (["--sharding", "ddp"], "sharding", "Found 1 process and the sharding 'ddp'."),
+        (["--snapshot", "moon://nope"], "records", "moon://nope cannot be read"),
+        (["--snapshot", "file:///nowhere/at/all"], "records", "holds no file"),
+        (["--policy", "file:///nowhere/at/all"], "policy", "holds no file"),
+        (["--policy", "URL OF JUDGE"], "policy", "where a policy is needed"),
     ],
 )
 def test_bad_values_are_refused_by_name_before_anything_starts(
@@ -155,6 +164,7 @@ def test_bad_values_are_refused_by_name_before_anything_starts(
     (tmp_path / "broken.jsonl").write_text("{\n")
     places = {
         "JUDGE": place / "judge",
+        "URL OF JUDGE": f"file://{place / 'judge'}",
         "DEMONSTRATIONS": tmp_path / "demonstrations",
         "BROKEN": tmp_path / "broken.jsonl",
     }
@@ -166,6 +176,46 @@ def test_bad_values_are_refused_by_name_before_anything_starts(
     told = json.loads(out)
     assert told["field"] == field and message in told["problem"] and field in err
     assert not (tmp_path / "run").exists()
+
+
+def test_what_trains_nothing_is_not_started_in_several_processes(capsys, place, tmp_path):
+    start = [
+        "train",
+        "query/random",
+        place / "answers",
+        "--policy",
+        place / "policy",
+        "--out",
+        tmp_path / "a",
+    ]
+    code, out, _ = said(capsys, *start, "--processes", 2, "--sharding", "ddp", "--json")
+    assert code == 2 and json.loads(out)["field"] == "processes" and "trains nothing" in out
+
+
+def test_a_run_that_fails_names_the_problem(capsys, place, tmp_path):
+    start = [
+        "train",
+        "direct/dpo",
+        place / "answers",
+        "--policy",
+        place / "policy",
+        "--out",
+        tmp_path / "run",
+    ]
+    code, out, err = said(capsys, *start, "--held-out", 1, "--json")
+    told = json.loads(out)
+    assert code == told["code"] == 1 and "Traceback" in err
+    assert told["problem"].startswith("ValueError: All 240 records fall to the held-out part")
+    assert told["artifacts"] == [] and told["report"] == {}
+
+
+def test_an_earlier_attempts_problem_is_no_problem_of_a_run_that_went_on(place, tmp_path):
+    known = {"snapshot": place / "answers", "inputs": {"policy": place / "policy"}, "out": tmp_path / "run"}
+    with pytest.raises(ValueError, match="held-out part"):
+        api.train("direct/dpo", held_out=1, **known)
+    assert "held-out part" in api.made(tmp_path / "run")["problem"]
+    api.train("direct/dpo", **known)
+    assert set(api.made(tmp_path / "run")) == {"artifacts", "report"}
 
 
 def test_a_missing_input_or_missing_records_are_named(capsys, place, tmp_path):

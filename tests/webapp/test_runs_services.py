@@ -117,6 +117,8 @@ def test_a_run_can_be_asked_for_while_the_broker_is_away(
         ({"gold": "castle"}, "gold", "hotel"),
         ({"config": {"held_out": 1}}, "held_out", "below 1"),
         ({"method": "query/random", "config": {"prompts": "rule"}}, "prompts", "names no rule"),
+        ({"seed": -1}, "seed", "from 0 to"),
+        ({"threads": 0}, "threads", "expected 1 to 256"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_with_the_field_and_the_cure(

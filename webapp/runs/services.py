@@ -51,9 +51,6 @@ KIND_OF_ROLE = {
     "value": Artifact.Kind.POLICY,
     "reward_model": Artifact.Kind.REWARD_MODEL,
 }
-# How the processes of one run share a model.
-SHARDINGS = ("none", "ddp", "fsdp")
-MOST_THREADS, MOST_PROCESSES = 256, 64
 # A run still queued this long while a worker has a free place was not heard of: its message is lost.
 LOST_AFTER = timedelta(seconds=5)
 # The advisory lock under which one worker at a time sweeps; any number, so long as it is this one.
@@ -93,6 +90,7 @@ def start_run(
         entry = registry.entry(method)
         full = registry.read_config(method, config)
         registry.check_precision(method, precision)
+        registry.check_scale(method, seed, threads, processes, sharding)
     except registry.ConfigError as problem:
         raise Invalid(str(problem), field=problem.field) from problem
     _check_snapshot(snapshot, method, entry)
@@ -105,7 +103,7 @@ def start_run(
     provenance = {
         "snapshot": snapshot.digest if snapshot else None,
         "inputs": {role: {"artifact": one.pk, "digest": one.digest} for role, one in inputs.items()},
-        **_scale(method, entry, threads, processes, sharding),
+        **_scale(threads, processes, sharding),
         **_drawn_by(method, sampler, processes, inputs),
         **({"precision": precision} if precision != "float32" else {}),
     }
@@ -124,26 +122,8 @@ def start_run(
     return run
 
 
-def _scale(
-    method: str, entry: registry.Entry, threads: int | None, processes: int, sharding: str
-) -> dict[str, Any]:
+def _scale(threads: int | None, processes: int, sharding: str) -> dict[str, Any]:
     """How much of a machine a run takes, as the worker reads it; what is left alone is the worker's to say."""
-    if threads is not None and not 1 <= threads <= MOST_THREADS:
-        raise Invalid(f"Found {threads} threads; expected 1 to {MOST_THREADS}.", field="threads")
-    if not 1 <= processes <= MOST_PROCESSES:
-        raise Invalid(f"Found {processes} processes; expected 1 to {MOST_PROCESSES}.", field="processes")
-    if sharding not in SHARDINGS:
-        raise Invalid(
-            f"There is no sharding {sharding!r}. Expected one of {', '.join(SHARDINGS)}.", field="sharding"
-        )
-    if processes > 1 and entry.family in registry.ALONE:
-        raise Invalid(f"{method} trains nothing, so one process is all it can use.", field="processes")
-    if (processes > 1) != (sharding != "none"):
-        raise Invalid(
-            f"Found {processes} process{'es' * (processes > 1)} and the sharding {sharding!r}. Expected ddp or fsdp "
-            "with two processes or more, none with one.",
-            field="sharding",
-        )
     found: dict[str, Any] = {} if threads is None else {"threads": threads}
     return found | ({"processes": processes, "sharding": sharding} if processes > 1 else {})
 
