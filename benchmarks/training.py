@@ -187,7 +187,7 @@ def ours(task: str, shape: str, steps: int, folder: Path, side: str) -> None:
     if task in ("dpo", "reward"):
         config |= {"epochs": steps, "batch_size": 8, "micro_batch": 8, "eval_every": 10_000}
         if task == "reward":
-            config |= {"backbone": "byte_transformer", "centre": 0.0, "control": False}  # TRL has no control
+            config |= {"backbone": "policy", "centre": 0.0, "control": False}  # TRL has no control
     else:
         config |= {
             "steps": steps, "prompts_per_step": 2, "k": 8, "max_new_tokens": NEW, "kl_coef": 0.04,

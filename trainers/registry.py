@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -419,6 +419,21 @@ def drawn_problem(sampler: str, kind: str) -> str:
     return f"{sampler} draws for Hugging Face models, and this policy is a {kind}: choose the sampler policy."
 
 
+def backbone_problem(config: Mapping[str, Any], roles: Container[str]) -> str:
+    """What stands between a reward model's backbone and the models that its run names; empty where nothing does."""
+    if "backbone" not in config:
+        return ""
+    backbone = config["backbone"]
+    if backbone == "policy" and "policy" not in roles:
+        return "The backbone policy starts from a policy, and none is named: name one, or choose another backbone."
+    if backbone != "policy" and "policy" in roles:
+        return (
+            f"The backbone {backbone} makes no use of a policy, and one is named. Choose the backbone policy, which "
+            "starts from it, or name no policy."
+        )
+    return ""
+
+
 class ConfigError(ValueError):
     """A setting that cannot be: which one, what was found, what was expected."""
 
@@ -663,6 +678,8 @@ def inputs_problem(
                 f"A {theirs} does not read what a {mine} writes, token by token, so no critic can start from it. "
                 "Choose auto, or policy."
             )
+    if problem := backbone_problem(config, kinds):
+        return "policy", problem
     return None
 
 

@@ -227,6 +227,17 @@ def test_a_missing_input_or_missing_records_are_named(capsys, place, tmp_path):
     assert code == 2 and "learns from pair or ranking or correction" in err
 
 
+def test_a_policy_that_a_reward_model_would_not_read_is_refused(capsys, place, tmp_path):
+    asked = "train", "reward/bradley_terry", place / "answers", "--out", tmp_path / "run", "--json"
+    for backbone in ((), ("--set", "backbone=byte_transformer")):
+        code, out, _ = said(capsys, *asked, "--policy", place / "policy", *backbone)
+        told = json.loads(out)
+        assert code == 2 and told["field"] == "policy" and "Choose the backbone policy" in told["problem"]
+    code, out, _ = said(capsys, *asked, "--set", "backbone=policy")
+    assert code == 2 and "starts from a policy, and none is named" in json.loads(out)["problem"]
+    assert not (tmp_path / "run").exists()
+
+
 def test_score_on_pairs_gives_accuracy_its_interval_and_calibration(capsys, place):
     report = printed(capsys, "score", place / "judge", place / "answers")
     one = report["readings"]["accuracy"]

@@ -374,7 +374,7 @@ def test_a_policy_with_a_reward_head_is_kept_and_opened_as_itself(rank: int, tmp
 def test_bradley_terry_learns_with_a_hugging_face_policy(tmp_path: Path) -> None:
     start = nn.save(policy(LIKE_LLAMA["llama"], lora_rank=4), tmp_path / "policy")
     liked = [Pair(f"pair-{i}", f"the room {i}", " four is it", " no") for i in range(24)]
-    settings = {"backbone": "byte_transformer", "lr": 1e-2, "epochs": 2, "batch_size": 8, "held_out": 0.1}
+    settings = {"backbone": "policy", "lr": 1e-2, "epochs": 2, "batch_size": 8, "held_out": 0.1}
     snapshot = toys.snapshot(tmp_path / "snapshot", liked)
     spec = Spec("reward/bradley_terry", tmp_path / "run", settings, 0, snapshot, {"policy": str(start)})
     assert api.execute(spec) == api.FINISHED

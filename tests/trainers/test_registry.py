@@ -55,7 +55,7 @@ def test_its_knobs_are_settings_and_its_name_is_its_place(method):
         (
             "backbone",
             "gpt",
-            "'backbone' is 'gpt'. Expected one of sentence_encoder, tuned_encoder, byte_transformer.",
+            "'backbone' is 'gpt'. Expected one of sentence_encoder, tuned_encoder, byte_transformer, policy.",
         ),
     ],
 )

@@ -151,12 +151,12 @@ def test_the_next_round_starts_from_the_newest_policy_and_new_labels(loop, study
     assert loop.round == 2
 
 
-def test_a_byte_reward_model_grows_from_the_first_policy(loop, study, ada):
-    services.set_loop(study=study, by=ada, reward_config={"backbone": "byte_transformer"})
-    Artifact.objects.update(meta={"model": "byte_transformer"})
+@pytest.mark.parametrize(("backbone", "named"), [("policy", [("policy", "first")]), ("byte_transformer", [])])
+def test_a_reward_model_whose_backbone_is_a_policy_grows_from_the_first(loop, study, ada, backbone, named):
+    services.set_loop(study=study, by=ada, reward_config={"backbone": backbone})
     label(study, ada, 4)
     advance(loop)
-    assert [(one.role, one.artifact.name) for one in newest().inputs.all()] == [("policy", "first")]
+    assert [(one.role, one.artifact.name) for one in newest().inputs.all()] == named
 
 
 def test_a_failed_run_is_said_and_the_round_goes_on_when_it_is_resumed(loop, study, ada):

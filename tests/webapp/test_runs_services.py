@@ -114,6 +114,7 @@ def test_a_run_can_be_asked_for_while_the_broker_is_away(
         ({"config": {"rate": 1}}, "rate", "no setting"),
         ({"snapshot": None}, "snapshot", "Freeze one"),
         ({"inputs": {}}, "policy", "needs a policy"),
+        ({"method": "reward/bradley_terry"}, "policy", "Choose the backbone policy"),
         ({"gold": "castle"}, "gold", "hotel"),
         ({"config": {"held_out": 1}}, "held_out", "below 1"),
         ({"method": "query/random", "config": {"prompts": "rule"}}, "prompts", "names no rule"),

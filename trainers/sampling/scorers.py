@@ -13,9 +13,10 @@ from trainers.data import Preference, each
 from trainers.nn import Encoded, RewardModel, load_policy
 from trainers.nn.byte_transformer import ByteTransformer, ByteTransformerConfig
 from trainers.records import Prompt, canonical, prompt_json
+from trainers.registry import backbone_problem
 from trainers.run import Run
 
-Backbone = Literal["sentence_encoder", "byte_transformer", "tuned_encoder"]
+Backbone = Literal["sentence_encoder", "tuned_encoder", "byte_transformer", "policy"]
 KEPT = 2048
 """Pairs whose states under a learning layer stay in memory: at 256 tokens an answer and 384 numbers a token, 1.6 GB."""
 
@@ -23,9 +24,11 @@ KEPT = 2048
 def fresh(run: Run, backbone: Backbone, d: int, layers: int, seed: int) -> RewardModel:
     """An untrained reward model; called twice at a seed, it gives two equal ones.
 
-    What is no frozen encoder starts from the run's `policy`, where it names one: a byte transformer, or a Hugging Face
-    model, whose adapters alone train where it has some.
+    The backbone `policy` starts from the run's: a byte transformer, or a Hugging Face model, whose adapters alone train
+    where it has some. Raises ValueError where such a policy is missing, or another backbone would leave one unused.
     """
+    if problem := backbone_problem({"backbone": backbone}, run.inputs):
+        raise ValueError(problem)
     if backbone == "sentence_encoder":
         # Here, since transformers takes seconds to import.
         from trainers.nn.encoder import EncoderReward, EncoderRewardConfig
@@ -37,7 +40,7 @@ def fresh(run: Run, backbone: Backbone, d: int, layers: int, seed: int) -> Rewar
         return TunedEncoderReward(TunedEncoderConfig()).to(run.device)
     from trainers.nn.reward import ByteReward
 
-    if "policy" not in run.inputs:
+    if backbone == "byte_transformer":
         return ByteReward(ByteTransformerConfig(d=d, layers=layers), seed).to(run.device)
     policy = load_policy(run.input("policy"), run.device)
     if getattr(policy, "kind", None) == "hugging_face":
@@ -48,7 +51,7 @@ def fresh(run: Run, backbone: Backbone, d: int, layers: int, seed: int) -> Rewar
     if not isinstance(policy, ByteTransformer):
         raise ValueError(
             f"The policy in {run.input('policy')} is neither a byte transformer nor a Hugging Face model, so no "
-            "reward model can start from it. Name one that is, or none, or choose the sentence encoder."
+            "reward model can start from it. Name one that is, or choose another backbone."
         )
     return ByteReward.from_policy(policy, seed)
 

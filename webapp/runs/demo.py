@@ -30,7 +30,7 @@ LOOP = {
     "propose_on": True,
     "propose_count": 100,
     "gold": "hotel",
-    "reward_config": {"backbone": "byte_transformer", "lr": 5e-4, "epochs": 3},
+    "reward_config": {"backbone": "policy", "lr": 5e-4, "epochs": 3},
     "policy_config": {"lr": 5e-4, "steps": 60, "k": 8, "kl_coef": 0.3, "max_new_tokens": 64},
     "query_config": {"prompts": "rule", "max_new_tokens": 64},
 }

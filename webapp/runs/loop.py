@@ -111,12 +111,8 @@ def _begin(loop: Loop) -> None:
 
 
 def _backbone(loop: Loop, first: Artifact) -> dict[str, Artifact]:
-    """A reward model that is a byte transformer grows from the first policy, where that is one too."""
-    grows = (
-        loop.reward_config.get("backbone") == "byte_transformer"
-        and first.meta.get("model") == "byte_transformer"
-    )
-    return {"policy": first} if grows else {}
+    """A reward model whose backbone is a policy grows from the first one."""
+    return {"policy": first} if loop.reward_config.get("backbone") == "policy" else {}
 
 
 def _start_policy(loop: Loop, reward: Run) -> None:

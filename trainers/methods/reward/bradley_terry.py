@@ -44,14 +44,14 @@ from trainers.sampling import scorers
 class Config:
     """What can be set."""
 
-    backbone: Literal["sentence_encoder", "tuned_encoder", "byte_transformer"] = "sentence_encoder"
+    backbone: Literal["sentence_encoder", "tuned_encoder", "byte_transformer", "policy"] = "sentence_encoder"
     """What reads the text: a frozen sentence encoder whose features are computed once, so that only a head learns;
     the same encoder with its last layer learning too; or a model that learns as a whole: a small byte-level
-    transformer, or the policy that the run names."""
+    transformer from scratch, or the policy that the run names, where it has adapters these alone."""
     d: Count = 64
-    """Width of the byte transformer, where it does not start from a policy."""
+    """Width of the byte transformer that learns from scratch."""
     layers: Count = 2
-    """Blocks of the byte transformer, where it does not start from a policy."""
+    """Blocks of the byte transformer that learns from scratch."""
     lr: Positive = 1e-3
     """Learning rate after warm-up; it falls to 0."""
     epochs: Count = 5

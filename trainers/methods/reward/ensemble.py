@@ -49,13 +49,14 @@ class Config:
     """Models in the ensemble, at least 2. On the sentence encoder one more costs a head, else a whole model."""
     pessimism: NonNegative = 1.0
     """k: how many of the members' standard deviations are taken from their mean score. 0 is the mean alone."""
-    backbone: Literal["sentence_encoder", "byte_transformer"] = "sentence_encoder"
+    backbone: Literal["sentence_encoder", "byte_transformer", "policy"] = "sentence_encoder"
     """What reads the text: a frozen sentence encoder whose features are computed once, so that only heads
-    learn; or a small byte-level transformer a member."""
+    learn; or a model a member that learns as a whole: a small byte-level transformer from scratch, or the policy
+    that the run names, where it has adapters these alone."""
     d: Count = 64
-    """Width of the byte transformers, where they do not start from a policy."""
+    """Width of the byte transformers that learn from scratch."""
     layers: Count = 2
-    """Blocks of the byte transformers, where they do not start from a policy."""
+    """Blocks of the byte transformers that learn from scratch."""
     start: NonNegative = 1.0
     """How far apart heads on the sentence encoder start: the standard deviation of a score before training."""
     lr: Positive = 1e-3
