@@ -187,7 +187,8 @@ def ours(task: str, shape: str, steps: int, folder: Path, side: str) -> None:
     if task in ("dpo", "reward"):
         config |= {"epochs": steps, "batch_size": 8, "micro_batch": 8, "eval_every": 10_000}
         if task == "reward":
-            config |= {"backbone": "policy", "centre": 0.0, "control": False}  # TRL has no control
+            config |= {"backbone": "policy", "policy_lr": LR[task], "centre": 0.0}
+            config["control"] = False  # TRL has none
     else:
         config |= {
             "steps": steps, "prompts_per_step": 2, "k": 8, "max_new_tokens": NEW, "kl_coef": 0.04,

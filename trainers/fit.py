@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,13 @@ class Trainable(HasState, Protocol):
     """A module, as far as training it goes."""
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
+@runtime_checkable
+class Pretrained(Protocol):
+    """A module of which some weights know something before it trains: other data taught them."""
+
+    def pretrained(self) -> Iterator[nn.Parameter]: ...
 
 
 class Order(HasState, Protocol):
@@ -55,8 +62,11 @@ class Pace(Protocol):
     def eval_every(self) -> int: ...
 
 
-def adamw(module: Trainable, weight_decay: float = 0.0) -> torch.optim.AdamW:
+def adamw(module: Trainable, weight_decay: float = 0.0, pace: float = 1.0) -> torch.optim.AdamW:
     """AdamW over what may be trained; only matrices decay, not gains and biases. `descend` sets the rate.
+
+    Weights that a module has `pretrained` move at `pace` times the rate, and do not decay: towards 0 there is nothing
+    of what they know.
 
     Where the run divides its model, this is where it does: the weights are the processes' own parts from here on.
     """
@@ -66,9 +76,12 @@ def adamw(module: Trainable, weight_decay: float = 0.0) -> torch.optim.AdamW:
 
         sharding.divide(module)  # type: ignore[arg-type]
     trained = [weight for weight in module.parameters() if weight.requires_grad]
-    groups = [
-        {"params": [weight for weight in trained if weight.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [weight for weight in trained if weight.dim() < 2], "weight_decay": 0.0},
+    known = {id(weight) for weight in module.pretrained()} if isinstance(module, Pretrained) else set()
+    fresh = [weight for weight in trained if id(weight) not in known]
+    groups: list[dict[str, Any]] = [
+        {"params": [weight for weight in fresh if weight.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [weight for weight in fresh if weight.dim() < 2], "weight_decay": 0.0},
+        {"params": [weight for weight in trained if id(weight) in known], "weight_decay": 0.0, "pace": pace},
     ]
     optimiser = torch.optim.AdamW(
         [group for group in groups if group["params"]], lr=0.0, betas=(0.9, 0.999), eps=1e-8, fused=True
@@ -110,7 +123,7 @@ def descend(
         loss = _add_up(weights, loss)
         norm = _clip(weights, clip)
     for group in optimiser.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("pace", 1.0)
     optimiser.step()
     if models:
         from trainers import sharding

@@ -374,7 +374,9 @@ def test_a_policy_with_a_reward_head_is_kept_and_opened_as_itself(rank: int, tmp
 def test_bradley_terry_learns_with_a_hugging_face_policy(tmp_path: Path) -> None:
     start = nn.save(policy(LIKE_LLAMA["llama"], lora_rank=4), tmp_path / "policy")
     liked = [Pair(f"pair-{i}", f"the room {i}", " four is it", " no") for i in range(24)]
-    settings = {"backbone": "policy", "lr": 1e-2, "epochs": 2, "batch_size": 8, "held_out": 0.1}
+    settings = {
+        "backbone": "policy", "lr": 1e-2, "policy_lr": 1e-2, "epochs": 2, "batch_size": 8, "held_out": 0.1
+    }  # fmt: skip
     snapshot = toys.snapshot(tmp_path / "snapshot", liked)
     spec = Spec("reward/bradley_terry", tmp_path / "run", settings, 0, snapshot, {"policy": str(start)})
     assert api.execute(spec) == api.FINISHED
@@ -382,6 +384,37 @@ def test_bradley_terry_learns_with_a_hugging_face_policy(tmp_path: Path) -> None
     assert isinstance(learned, PolicyReward)
     scores = learned.score(["the room 3"] * 2, [" four is it", " no"])
     assert scores[0] > scores[1] + 1
+
+
+@pytest.mark.parametrize("method", ["reward/bradley_terry", "reward/plackett_luce", "reward/ensemble"])
+def test_a_policy_to_start_from_is_not_shrunk_by_the_decay_of_its_head(method: str, tmp_path: Path) -> None:
+    before = policy(LIKE_LLAMA["llama"])
+    start = nn.save(before, tmp_path / "policy")
+    liked = [Pair(f"pair-{i}", f"the room {i}", " four is it", " no") for i in range(16)]
+    settings = {
+        "backbone": "policy",
+        "lr": 0.02,
+        "weight_decay": 20.0,
+        "epochs": 2,
+        "batch_size": 8,
+        "held_out": 0,
+    }
+    settings |= {"members": 2} if method == "reward/ensemble" else {}
+    snapshot = toys.snapshot(tmp_path / "snapshot", liked)
+    spec = Spec(method, tmp_path / "run", settings, 0, snapshot, {"policy": str(start)})
+    assert api.execute(spec) == api.FINISHED
+    (row, *_) = [row for row in toys.rows(spec.home) if "learning_rate" in row]
+    assert row["learning_rate"] == pytest.approx(0.02, rel=0.1)
+    found = spec.home / "reward_model"
+    learned = nn.load_reward_model(found / "member-0" if method == "reward/ensemble" else found)
+    assert isinstance(learned, PolicyReward)
+    moved = 0.0
+    for (name, now), then in zip(learned.policy.named_parameters(), before.parameters(), strict=True):
+        assert now.norm().item() == pytest.approx(then.norm().item(), rel=1e-3), name
+        moved = max(moved, (now - then).abs().max().item())
+    assert 1e-6 < moved < 1e-4  # at most four steps of policy_lr, 1e-5
+    fresh = PolicyReward(before, 0).head.weight.norm().item()
+    assert learned.head.weight.norm().item() < 0.5 * fresh
 
 
 def test_only_models_whose_every_part_is_known_are_read() -> None:

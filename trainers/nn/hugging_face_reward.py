@@ -1,7 +1,7 @@
 """Hugging Face models as reward models: published sequence classifiers, and a policy with a head of one number."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -141,6 +141,9 @@ class PolicyReward(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.policy.device
+
+    def pretrained(self) -> Iterator[nn.Parameter]:
+        return self.policy.parameters()
 
     def encode(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Encoded]:
         return [self.policy.encode_pair(x, y) for x, y in zip(prompts, answers, strict=True)]

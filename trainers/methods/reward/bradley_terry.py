@@ -54,6 +54,9 @@ class Config:
     """Blocks of the byte transformer that learns from scratch."""
     lr: Positive = 1e-3
     """Learning rate after warm-up; it falls to 0."""
+    policy_lr: Positive = 1e-5
+    """Learning rate of the weights of a Hugging Face policy to start from, which do not decay; `lr` is its head's. A
+    few 1e-6 for models of billions of parameters, 1e-4 for adapters."""
     epochs: Count = 5
     """Times to go through the preferences. More than a few and a reward model learns its annotators' noise."""
     batch_size: Count = 32
@@ -135,7 +138,9 @@ def train(config: Config, run: Run) -> None:
         value = sum(part.item() for part in loss(model, unseen))
         return {"eval_loss": value, **tally.numbers()}
 
-    optimiser, *twin_optimisers = (adamw(one, config.weight_decay) for one in (model, *twins))
+    optimiser, *twin_optimisers = (
+        adamw(one, config.weight_decay, config.policy_lr / config.lr) for one in (model, *twins)
+    )
     for threshold, its_optimiser in zip((likelihood, its_twin), (optimiser, *twin_optimisers), strict=False):
         if threshold.ties != "both_orders":
             its_optimiser.add_param_group({"params": list(threshold.parameters()), "weight_decay": 0.0})

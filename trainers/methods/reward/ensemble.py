@@ -61,6 +61,9 @@ class Config:
     """How far apart heads on the sentence encoder start: the standard deviation of a score before training."""
     lr: Positive = 1e-3
     """Learning rate after warm-up; it falls to 0."""
+    policy_lr: Positive = 1e-5
+    """Learning rate of the weights of a Hugging Face policy to start from, which do not decay; `lr` is its head's. A
+    few 1e-6 for models of billions of parameters, 1e-4 for adapters."""
     epochs: Count = 5
     """Times that a member goes through its draw of the preferences."""
     batch_size: Count = 32
@@ -134,7 +137,9 @@ def train(config: Config, run: Run) -> None:
         return {"eval_loss": sum(losses) / len(losses), **tally.numbers()}
 
     learners = {**{f"member-{number}": member for number, member in enumerate(members)}, "twin": twin}
-    optimisers = {name: adamw(one, config.weight_decay) for name, one in learners.items()}
+    optimisers = {
+        name: adamw(one, config.weight_decay, config.policy_lr / config.lr) for name, one in learners.items()
+    }
     lengths = [sum(map(scorers.length, row)) for row in rows]
     draws = {name: draw(wanted, run.seed, number) for number, name in enumerate(learners)}
     batches = {

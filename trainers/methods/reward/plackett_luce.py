@@ -57,6 +57,9 @@ class Config:
     """Blocks of the byte transformer that learns from scratch."""
     lr: Positive = 1e-3
     """Learning rate after warm-up; it falls to 0."""
+    policy_lr: Positive = 1e-5
+    """Learning rate of the weights of a Hugging Face policy to start from, which do not decay; `lr` is its head's. A
+    few 1e-6 for models of billions of parameters, 1e-4 for adapters."""
     epochs: Count = 5
     """Times to go through the rankings. More than a few and a reward model learns its annotators' noise."""
     batch_size: Count = 16
@@ -154,7 +157,9 @@ def train(config: Config, run: Run) -> None:
         value = sum(part.item() for part in loss(model, apart))
         return {"eval_loss": value, **tally.numbers()}
 
-    optimiser, twin_optimiser = (adamw(one, config.weight_decay) for one in (model, twin))
+    optimiser, twin_optimiser = (
+        adamw(one, config.weight_decay, config.policy_lr / config.lr) for one in (model, twin)
+    )
     batches = Batches([sum(map(scorers.length, rows[i])) for i in learned], config.batch_size, run.seed)
     total = config.epochs * len(batches)
     learners: dict[str, HasState] = {
