@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -15,6 +16,16 @@ def whiten(values: Tensor, mask: Tensor, eps: float = 1e-8) -> Tensor:
     count = real.sum().clamp(min=1)
     centred = (values - (values * real).sum() / count) * real
     return centred * ((centred**2).sum() / count + eps).rsqrt()
+
+
+def centred(values: Tensor) -> Tensor:
+    """[B, k] -> [B, k]: each value less its row's mean; exactly 0 in a row of equal values.
+
+    The mean of equal values is not always theirs: of fourteen times 0.1 in single precision it is off in the last
+    digit, and what divides the difference may be as small.
+    """
+    apart = values.amax(dim=1, keepdim=True) > values.amin(dim=1, keepdim=True)
+    return torch.where(apart, values - values.mean(dim=1, keepdim=True), 0.0)
 
 
 class Moments(NamedTuple):

@@ -27,6 +27,7 @@ from torch import Tensor
 from trainers.checkpoints import Stateful
 from trainers.fit import Tally, adamw, anneal, descend, parts
 from trainers.maths.kl import corrected, k3
+from trainers.maths.moments import centred
 from trainers.maths.surrogate import clipped, importance
 from trainers.nn import Policy, digest, load_policy, save
 from trainers.registry import Count, NonNegative, Part, Positive, Several, Share, Whole
@@ -160,13 +161,12 @@ def reward(scored: Scored, penalty: float) -> Tensor:
 def group_advantages(rewards: Tensor, scale: str) -> Tensor:
     """[B, k] -> [B, k]: A_i. Exactly 0 in a group of equal rewards, however large they are.
 
-    torch's deviation: unbiased, and in two passes. Equal answers have deviation 0, and EPS keeps them at 0 / EPS.
+    torch's deviation: unbiased, and in two passes.
     """
-    centred = rewards - rewards.mean(dim=1, keepdim=True)
     if scale == "none":
-        return centred
+        return centred(rewards)
     deviation = rewards.std(dim=1, keepdim=True) if scale == "group" else rewards.std()
-    return centred / (deviation + EPS)
+    return centred(rewards) / (deviation + EPS)
 
 
 def grpo_loss(

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from trainers.fit import Tally, adamw, anneal, descend, parts
+from trainers.maths.moments import centred
 from trainers.maths.surrogate import importance
 from trainers.nn import Policy, Samples, digest, load_policy, save
 from trainers.registry import Count, NonNegative, Part, Positive, Several, Share, Whole
@@ -102,10 +103,11 @@ def reward(scored: Scored, beta: float, penalty: float) -> Tensor:
 def leave_one_out(rewards: Tensor) -> Tensor:
     """[B, k] -> [B, k]: each reward less the mean of the k - 1 others of its prompt.
 
-    R_i - mean_{j != i} R_j = k / (k - 1) (R_i - mean_j R_j), which loses no digits where rewards are alike.
+    R_i - mean_{j != i} R_j = k / (k - 1) (R_i - mean_j R_j), which loses few digits where rewards are alike, and is
+    exactly 0 where they are equal.
     """
     k = rewards.shape[1]
-    return k / (k - 1) * (rewards - rewards.mean(dim=1, keepdim=True))
+    return k / (k - 1) * centred(rewards)
 
 
 def policy_loss(
