@@ -119,6 +119,25 @@ def test_a_seed_gives_the_same_samples_again(policy: HuggingFacePolicy) -> None:
     assert not torch.equal(drawn(policy, 1.0).y[:, :2], drawn(policy, 1.0, seed=1).y[:, :2])
 
 
+def test_answers_longer_than_the_model_reads_are_refused_with_what_would_fit(
+    policy: HuggingFacePolicy,
+) -> None:
+    """Past its positions a Llama would draw on as if nothing were, and GPT-2 fall over an index."""
+    x, chance = [policy.encode("a"), policy.encode("the room")], torch.Generator().manual_seed(0)
+    fits = 256 - max(len(ids) for ids in x)
+    assert policy.sample(x, 1, fits, 1.0, chance).y.shape[1] <= fits
+    with pytest.raises(
+        ValueError, match=rf"do not fit the 256 that this policy reads: ask for at most {fits}\.$"
+    ):
+        policy.sample(x, 1, fits + 1, 1.0, chance)
+    shorter = chat_policy(context=64)
+    fits = 64 - len(shorter.encode("a"))
+    with pytest.raises(
+        ValueError, match=f"the 64 .* at most {fits}, or raise context in the policy's kibitz.json"
+    ):
+        shorter.sample([shorter.encode("a")], 1, fits + 1, 1.0, chance)
+
+
 def test_neither_batch_nor_padding_changes_a_log_probability(policy: HuggingFacePolicy) -> None:
     asked = ["hi", "what is two plus two? it is", "a quiet room, please"]
     pairs = [

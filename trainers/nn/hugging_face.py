@@ -89,7 +89,20 @@ class Text:
                 model.get_input_embeddings().weight[self.pad :] = 0.0
         model.config.pad_token_id = self.pad
         readable = getattr(model.config, "max_position_embeddings", None) or context
-        self.half = min(context, readable) // 2
+        self.room = min(context, readable)
+        """Most tokens of prompt and answer together."""
+        self.half = self.room // 2
+        self.raised = ", or raise context in the policy's kibitz.json" if readable > context else ""
+        """What to do about too little room, where the model could read more."""
+
+    def check(self, x: Sequence[Tensor], new: int) -> None:
+        """A ValueError where `new` tokens after the longest of these prompts are more than there is room for."""
+        longest = max(len(ids) for ids in x)
+        if longest + new > self.room:
+            raise ValueError(
+                f"A prompt of {longest} tokens and {new} new ones do not fit the {self.room} that this policy reads: "
+                f"ask for at most {self.room - longest}{self.raised}."
+            )
 
     def encode(self, prompt: Prompt) -> Tensor:
         return torch.tensor(self._cut(self._ids(self._text(prompt))))
@@ -242,6 +255,7 @@ class HuggingFacePolicy(nn.Module):
         )
 
     def decoding(self, x: Sequence[Tensor], n: int, room: int) -> Decoding:
+        self.text.check(x, room)
         if self.llama is not None and self.llama.usable:
             stops = torch.tensor(sorted(self.text.stops), device=self.device)
             return LlamaDecoding(self.llama, self.head, stops, x, n, room)

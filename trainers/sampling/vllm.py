@@ -58,14 +58,12 @@ class Engine:
             ) from error
         self.policy = policy
         self.allowed = (~policy.never).nonzero()[:, 0].tolist()
-        self.room = 2 * policy.text.half
-        """Most tokens of prompt and answer together."""
         with tempfile.TemporaryDirectory(prefix="kibitz-") as folder:
             policy.write_plain(Path(folder))
             _check_names(Path(folder), policy)
             self.llm = self.vllm.LLM(
                 model=folder,
-                max_model_len=self.room,
+                max_model_len=policy.text.room,
                 logprobs_mode="processed_logprobs",
                 # No top_k or repetition penalty from the model's folder, which would change what is drawn from.
                 generation_config="vllm",
@@ -80,12 +78,7 @@ class Engine:
         """n answers to each prompt, from the whole distribution, as `Policy.sample`. The temperature is above 0."""
         if not temperature > 0:
             raise ValueError(f"The temperature is {temperature}; expected a number above 0.")
-        longest = max(len(ids) for ids in x) + max_new
-        if longest > self.room:
-            raise ValueError(
-                f"A prompt of {longest - max_new} tokens and {max_new} new ones are more than the {self.room} that "
-                "this policy reads. Ask for shorter answers, or give the policy a longer context."
-            )
+        self.policy.text.check(x, max_new)
         self.take_weights()
         # What was read for earlier answers must not decide how the next are computed: a resumed run has not read it.
         self.llm.reset_prefix_cache()
