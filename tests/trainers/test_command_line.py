@@ -202,7 +202,7 @@ def test_a_run_that_fails_names_the_problem(capsys, place, tmp_path):
         "--out",
         tmp_path / "run",
     ]
-    code, out, err = said(capsys, *start, "--held-out", 1, "--json")
+    code, out, err = said(capsys, *start, "--held-out", 0.9999, "--json")
     told = json.loads(out)
     assert code == told["code"] == 1 and "Traceback" in err
     assert told["problem"].startswith("ValueError: All 240 records fall to the held-out part")
@@ -212,7 +212,7 @@ def test_a_run_that_fails_names_the_problem(capsys, place, tmp_path):
 def test_an_earlier_attempts_problem_is_no_problem_of_a_run_that_went_on(place, tmp_path):
     known = {"snapshot": place / "answers", "inputs": {"policy": place / "policy"}, "out": tmp_path / "run"}
     with pytest.raises(ValueError, match="held-out part"):
-        api.train("direct/dpo", held_out=1, **known)
+        api.train("direct/dpo", held_out=0.9999, **known)
     assert "held-out part" in api.made(tmp_path / "run")["problem"]
     api.train("direct/dpo", **known)
     assert set(api.made(tmp_path / "run")) == {"artifacts", "report"}

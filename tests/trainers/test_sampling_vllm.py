@@ -193,7 +193,7 @@ def test_what_it_cannot_draw_is_refused(policy):
     engine, x = Engine(policy), [policy.encode("hi")]
     with pytest.raises(ValueError, match="temperature is 0"):
         engine.sample(x, 1, 4, 0.0, torch.Generator())
-    with pytest.raises(ValueError, match=f"{len(x[0])} tokens and 250 new ones are more than the 256"):
+    with pytest.raises(ValueError, match=f"of {len(x[0])} tokens and 250 new ones do not fit the 256"):
         engine.sample(x, 1, 250, 1.0, torch.Generator())
 
 

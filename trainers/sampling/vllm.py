@@ -67,7 +67,7 @@ class Engine:
                 logprobs_mode="processed_logprobs",
                 # No top_k or repetition penalty from the model's folder, which would change what is drawn from.
                 generation_config="vllm",
-                **{"dtype": "float32", **_machine(policy.device, self.room), **options},
+                **{"dtype": "float32", **_machine(policy.device, policy.text.room), **options},
             )
         # It would keep its memory for as long as the process lives.
         weakref.finalize(self, self.llm.llm_engine.engine_core.shutdown)
