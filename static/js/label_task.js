@@ -146,8 +146,11 @@ class LabelTask extends HTMLElement {
     this.current?.clock.run(false);
     this.current = null;
     const shown = this.empty ?? element(
-      `<div class="nothing" data-nothing><div class="empty"><h2>Fetching the next question</h2><p></p></div></div>`,
+      `<div class="nothing" data-nothing><div class="empty"><h2>Fetching the next question</h2><p></p><div class="actions">
+        <button type="submit" form="undo" data-action="undo" data-key="z">Undo your last answer <kbd>Z</kbd></button>
+      </div><p class="decide-note" role="status" data-note></p></div></div>`,
     );
+    apply(shown, this.keys);
     if (!this.empty && this.cut) {
       shown.querySelector("h2").textContent = "The server cannot be reached";
       shown.querySelector("p").textContent =
@@ -308,6 +311,8 @@ class LabelTask extends HTMLElement {
       }
       this.given.pop();
       this.setAside();
+      // It may have been leased again meanwhile, as one that is still to be answered.
+      this.ready = this.ready.filter((task) => task.id !== body.task.id);
       this.outbox.reopen(body.task.id);
       this.show(this.taken(element(body.task.html)));
       this.note(last ? `Taken back: ${last.words}.` : "Taken back. What you had chosen is marked.");

@@ -294,6 +294,27 @@ def test_back_says_so_where_there_is_nothing_and_where_the_server_is_away(page, 
     context.set_offline(False)
 
 
+def test_who_waits_for_the_next_question_can_take_the_last_answer_back(page, sign_in, ada):
+    study = studies.study(items=1, owner=ada)
+    sign_in(ada)
+    open_room(page, study)
+    first = shown(page)
+    slow = []
+    page.route("**/label/next/**", lambda route: slow.append(route))
+    page.keyboard.press("1")
+    expect(page.get_by_role("heading", name="Fetching the next question")).to_be_visible()
+    saved(page)
+    page.keyboard.press("z")
+    expect(note(page)).to_have_text("Taken back: A, much better.")
+    assert shown(page) == first and slow
+    page.unroute("**/label/next/**")  # what was held back goes on
+    page.wait_for_timeout(300)
+    page.keyboard.press("7")
+    expect(page.get_by_role("heading", name="Nothing to label just now")).to_be_visible()
+    saved(page)
+    assert [label.answer["strength"] for label in Label.objects.current()] == [3]
+
+
 def test_the_page_of_ones_answers_says_them_in_words_and_leads_back_to_each(page, sign_in, ada):
     study = studies.study("pairwise", RATED, items=1, owner=ada, members=1)
     (bob,) = studies.annotators(study)
