@@ -10,11 +10,12 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 # Before torch is imported: threads that spin while they wait make a shared machine many times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -24,7 +25,10 @@ FAILED, REFUSED = 1, 2
 
 
 def main(arguments: list[str]) -> int:
-    given = _parser().parse_args(arguments)
+    try:
+        given = _parser().parse_args(arguments)
+    except _Misspelt as problem:
+        return problem.told("--json" in arguments)
     do: Callable[[argparse.Namespace], int] = given.do
     if given.command == "run":
         return do(given)  # its supervisor keeps what the console says: the whole story of an error
@@ -48,11 +52,34 @@ def _refused(error: Exception, as_json: bool) -> int:
     return REFUSED if field else FAILED
 
 
+class _Misspelt(Exception):
+    """A command line that cannot be read, and the parser that could not."""
+
+    def __init__(self, parser: argparse.ArgumentParser, message: str) -> None:
+        super().__init__(message)
+        self.parser, self.message = parser, message
+
+    def told(self, as_json: bool) -> int:
+        """The usage and the message on standard error, as argparse would; with `as_json` the problem, too."""
+        if as_json:
+            named = re.search(r"(?:argument|required:) ([\w./-]+)", self.message)
+            field = named[1].strip("-").replace("-", "_").lower() if named else ""
+            _print_json({"problem": self.message, "field": field})
+        self.parser.print_usage(sys.stderr)
+        print(f"{self.parser.prog}: error: {self.message}", file=sys.stderr)
+        return REFUSED
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _Misspelt(self, message)
+
+
 # --- what can be said ----------------------------------------------------------------------------------
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m trainers", description="Learn from what people said.")
+    parser = _Parser(prog="python -m trainers", description="Learn from what people said.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, do: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
@@ -324,16 +351,17 @@ def _console(as_json: bool) -> Iterator[None]:
 
 
 def score(given: argparse.Namespace) -> int:
+    from trainers import api
+
     *models, last = given.models
+    device = _device(given.device)
     if not models or _is_model(last):
         from trainers.sampling import score as scoring
 
+        api.use(device, given.threads)
         paths = [Path(one) for one in (*models, last)]
-        scoring.score(paths, sys.stdin, sys.stdout, device=given.device, threads=given.threads)
+        scoring.score(paths, sys.stdin, sys.stdout, device=device, threads=given.threads)
         return 0
-    from trainers import api
-
-    device = _device(given.device)
     found = [(one, api.score(one, last, device=device, threads=given.threads)) for one in models]
     if given.json:
         _print_json([{"model": one, **report} for one, report in found] if len(models) > 1 else found[0][1])
@@ -389,14 +417,22 @@ def evaluate(given: argparse.Namespace) -> int:
 
 def run(given: argparse.Namespace) -> int:
     from trainers import launch
+    from trainers.run import Spec
 
+    try:
+        Spec.read(given.spec)
+    except (OSError, ValueError) as error:
+        return _refused(error, False)
     return launch.follow(given.spec)
 
 
 def serve(given: argparse.Namespace) -> int:
+    from trainers import api
     from trainers.sampling import serve as serving
 
-    serving.serve(given.policies, reward_model=given.reward_model, device=given.device, threads=given.threads)
+    device = _device(given.device)
+    api.use(device, given.threads)
+    serving.serve(given.policies, reward_model=given.reward_model, device=device, threads=given.threads)
     return FAILED
 
 

@@ -31,6 +31,7 @@ from trainers.registry import (
     ConfigError,
     check_precision,
     check_scale,
+    check_threads,
     drawn_problem,
     entry,
     fields,
@@ -57,6 +58,7 @@ __all__ = [
     "sample",
     "score",
     "train",
+    "use",
     "with_lora",
     "written",
 ]
@@ -165,11 +167,7 @@ def check(spec: Spec) -> None:
         raise ConfigError("sampler", words)
     if spec.sampler in SAMPLERS:
         _check_drawn_by(spec.sampler, kinds["policy"])
-    try:
-        torch.empty(0, device=spec.device)
-    except (RuntimeError, AssertionError) as error:  # which one depends on how torch was built
-        reason = str(error).splitlines()[0]
-        raise ConfigError("device", f"The device {spec.device!r} cannot be used: {reason}") from None
+    _check_device(spec.device)
 
 
 def _brought(field: str, where: str) -> Path:
@@ -178,6 +176,21 @@ def _brought(field: str, where: str) -> Path:
         return store.local(where)
     except Exception as error:  # each kind of store has errors of its own
         raise ConfigError(field, f"{where} cannot be read: {error}") from None
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # which one depends on how torch was built
+        reason = str(error).splitlines()[0]
+        raise ConfigError("device", f"The device {device!r} cannot be used: {reason}") from None
+
+
+def use(device: str, threads: int) -> None:
+    """Sets torch's threads; a ConfigError says so where there are not so many, or no such device."""
+    check_threads(threads)
+    _check_device(device)
+    torch.set_num_threads(threads)
 
 
 def _check_drawn_by(sampler: str, kind: str) -> None:
@@ -298,7 +311,7 @@ def score(
     """How a reward model does on pairs, rankings and corrections: {"readings", "text", …} as runs report it."""
     from trainers.reports import reward
 
-    torch.set_num_threads(threads)
+    use(device, threads)
     model = load_reward_model(reward_model, device).eval()
     return reward.evaluate(model, read_records(Path(found), ("pair", "ranking", "correction")))
 
@@ -328,7 +341,7 @@ def sample(
     """
     from trainers.sampling.show import Settings, answers
 
-    torch.set_num_threads(threads)
+    use(device, threads)
     settings = Settings(
         n=n, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, stop=tuple(stop), begin=begin,
         top_p=top_p, top_k=top_k, beam=beam, best_of=best_of,
@@ -373,9 +386,12 @@ def evaluate(
         missing = "rival" if rival is None else "reward_model"
         raise ConfigError(missing, "A win rate needs both a rival and a reward model that judges.")
     from trainers.reports import policy as report
+    from trainers.sampling.show import Settings
     from trainers.sampling.win_rate import win_rate
 
-    torch.set_num_threads(threads)
+    use(device, threads)
+    how = Settings(n=n, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+    how.check(judged=reward_model is not None)
     policy = load_policy(model, device).eval()
     rows = read_records(Path(found), ("pair", "ranking", "correction", "demonstration"))
     against = load_policy(reference, device).eval() if reference else None
@@ -414,7 +430,7 @@ def drive(
     from trainers.sampling.episodes import Setting, live
     from trainers.sampling.motions import annotator_for
 
-    torch.set_num_threads(threads)
+    use("cpu", threads)
     setting = Setting(world, task, dict(dials or {}), steps)
     talks = world in WORLDS and WORLDS[world].talks
     if corrected and not talks:

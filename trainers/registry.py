@@ -499,10 +499,8 @@ def check_scale(
 
     `threads` None: as many as the worker has to give.
     """
-    if not 0 <= seed <= MOST_SEED:
-        raise ConfigError("seed", f"Found the seed {seed}; expected a whole number from 0 to {MOST_SEED}.")
-    if threads is not None and not 1 <= threads <= MOST_THREADS:
-        raise ConfigError("threads", f"Found {threads} threads; expected 1 to {MOST_THREADS}.")
+    check_seed(seed)
+    check_threads(threads)
     if not 1 <= processes <= MOST_PROCESSES:
         raise ConfigError("processes", f"Found {processes} processes; expected 1 to {MOST_PROCESSES}.")
     if sharding not in SHARDINGS:
@@ -518,6 +516,16 @@ def check_scale(
             f"Found {count} process{'es' * (count > 1)} and the sharding {sharding!r}. Expected ddp or fsdp "
             "with two processes or more, none with one.",
         )
+
+
+def check_seed(seed: int) -> None:
+    if not 0 <= seed <= MOST_SEED:
+        raise ConfigError("seed", f"Found the seed {seed}; expected a whole number from 0 to {MOST_SEED}.")
+
+
+def check_threads(threads: int | None) -> None:
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise ConfigError("threads", f"Found {threads} threads; expected 1 to {MOST_THREADS}.")
 
 
 def card(name: str) -> str:

@@ -92,7 +92,12 @@ class Spec:
 
     @classmethod
     def read(cls, path: str | Path) -> Spec:
-        row = json.loads(Path(path).read_text(encoding="utf-8"))
+        try:
+            row = json.loads(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} holds no JSON: {error}. Expected what a run is told.") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"{path} holds a {type(row).__name__}. Expected an object: what a run is told.")
         known = cls.__dataclass_fields__
         if unknown := sorted(set(row) - set(known)):
             raise ValueError(f"{path} holds {', '.join(unknown)}. A run knows {', '.join(known)}.")

@@ -331,6 +331,72 @@ def test_evaluate_a_reward_model_is_score(capsys, place):
     assert code == 2 and json.loads(out)["field"] == "rival"
 
 
+@pytest.mark.parametrize(
+    ("change", "field", "message"),
+    [
+        (["--n", 0], "n", "'n' is 0. Expected 1 or more."),
+        (["--temperature", 0], "temperature", "'temperature' is 0.0. Expected a number above 0."),
+        (["--temperature", "nan"], "temperature", "Expected a number above 0."),
+        (["--max-new-tokens", 0], "max_new_tokens", "Expected 1 or more."),
+        (["--seed", 2**64], "seed", "expected a whole number from 0 to"),
+    ],
+)
+def test_evaluate_refuses_what_cannot_be_by_name(change, field, message, capsys, place):
+    judged = ["--rival", place / "rival", "--reward-model", place / "judge"]
+    code, out, _ = said(capsys, "evaluate", place / "policy", place / "answers", *judged, *change, "--json")
+    told = json.loads(out)
+    assert code == 2 and told["field"] == field and message in told["problem"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="it can be used here")
+@pytest.mark.parametrize(
+    "line", ["sample POLICY x --json", "evaluate POLICY ANSWERS --json", "score JUDGE ANSWERS --json", "score JUDGE"]
+    + ["evaluate JUDGE ANSWERS --json", "serve POLICY"],
+)  # fmt: skip
+def test_a_device_that_is_not_here_and_no_threads_are_said_in_words(line, capsys, place):
+    places = {"POLICY": place / "policy", "JUDGE": place / "judge", "ANSWERS": place / "answers"}
+    start = [places.get(word, word) for word in line.split()]
+    code, out, err = said(capsys, *start, "--device", "cuda")
+    assert code == 2 and "The device 'cuda' cannot be used" in err
+    assert "--json" not in line or json.loads(out)["field"] == "device"
+    assert said(capsys, *start, "--threads", 0)[2] == "threads: Found 0 threads; expected 1 to 256.\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "problem"),
+    [
+        ("sample a b --n x", "n", "argument --n: invalid int value: 'x'"),
+        ("sample a b --max-new-tokens", "max_new_tokens", "argument --max-new-tokens: expected one argument"),
+        ("train direct/dpo", "out", "the following arguments are required: --out"),
+        ("train direct/dppo", "method", "argument METHOD: invalid choice: 'direct/dppo'"),
+        ("list --loudly", "", "unrecognized arguments: --loudly"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_told_as_json_where_json_was_asked_for(line, field, problem, capsys):
+    code, out, err = said(capsys, *line.split(), "--json")
+    told = json.loads(out)
+    assert code == 2 and told["field"] == field and told["problem"].startswith(problem)
+    assert err.startswith("usage: python -m trainers") and f"error: {problem}" in err
+    code, out, plain = said(capsys, *line.split())
+    assert (code, out, plain) == (2, "", err)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "No such file"),
+        ("{", "holds no JSON"),
+        ("[]", "holds a list. Expected an object"),
+        ("{}", "lacks home and method"),
+    ],
+)
+def test_a_spec_that_cannot_be_read_is_told_in_words(text, words, capsys, tmp_path):
+    if text is not None:
+        (tmp_path / "spec.json").write_text(text)
+    code, out, err = said(capsys, "run", tmp_path / "spec.json")
+    assert code == 1 and words in err and str(tmp_path) in err and err.count("\n") == 1
+
+
 def test_evaluate_a_policy(capsys, place):
     found = printed(
         capsys, "evaluate", place / "policy", place / "answers", "--reference", place / "rival",

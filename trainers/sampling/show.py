@@ -11,7 +11,7 @@ import torch
 from trainers.fit import parts
 from trainers.nn import Policy, RewardModel
 from trainers.records import Prompt
-from trainers.registry import ConfigError
+from trainers.registry import ConfigError, check_seed
 from trainers.sampling import Answers, beginning, sample_answers
 from trainers.sampling.beam import beam_search
 from trainers.sampling.best_of_n import best_of_n
@@ -43,6 +43,7 @@ class Settings:
 
     def check(self, judged: bool) -> None:
         """Raises ConfigError with the name of the first setting that cannot be; `judged`: there is a reward model."""
+        check_seed(self.seed)
         for name in ("n", "max_new_tokens", "best_of"):
             if getattr(self, name) < 1:
                 raise ConfigError(name, f"'{name}' is {getattr(self, name)}. Expected 1 or more.")
