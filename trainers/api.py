@@ -232,10 +232,10 @@ def _check_records(where: Path, kinds: Sequence[str]) -> None:
     path = where / "records.jsonl" if where.is_dir() else where
     found: set[str] = set()
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    found.add(records.parse(line, number).kind)
+                    found.add(records.parse(records.decoded(line, number), number).kind)
                 if found & set(kinds):
                     return
     except (OSError, ValueError) as error:

@@ -114,7 +114,7 @@ def descend(
     optimiser.zero_grad(set_to_none=True)
     if processes.place().size == 1:
         loss = float(sum(_backward(part) for part in losses))
-        norm = nn.utils.clip_grad_norm_(weights, clip, error_if_nonfinite=True).item()
+        norm = _finite(nn.utils.clip_grad_norm_(weights, clip).item())
         models = []
     else:
         models = _models(weights)
@@ -204,11 +204,15 @@ def _clip(weights: Sequence[Tensor], clip: float) -> float:
         # What is whole on every process is counted by the first.
         if local or processes.place().rank == 0:
             square += (local() if local else gradient).double().square().sum().item()
-    norm = math.sqrt(sum(processes.gather(square)))
-    if not math.isfinite(norm):
-        raise RuntimeError(f"The gradient's length is {norm}: a loss has overflowed, or is not a number.")
+    norm = _finite(math.sqrt(sum(processes.gather(square))))
     for gradient in mine:
         gradient.mul_(min(1.0, clip / (norm + 1e-6)))
+    return norm
+
+
+def _finite(norm: float) -> float:
+    if not math.isfinite(norm):
+        raise RuntimeError(f"The gradient's length is {norm}: a loss has overflowed, or is not a number.")
     return norm
 
 

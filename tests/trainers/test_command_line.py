@@ -257,6 +257,52 @@ def test_score_without_records_reads_standard_input(capsys, place, monkeypatch):
     assert code == 0 and json.loads(out) == {"id": 4, "scores": [[2.0, 0.0]]}
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"garbage", "Line 2: not JSON: Expecting value at column 1. Write one JSON object a line."),
+        (b"[1]", "Line 2: found [1], expected an object."),
+        (
+            b'{"id": 1, "prompt": "p", "answer": "a"}',
+            "field 'answers': found nothing, expected a list of texts.",
+        ),
+        (
+            b'{"id": 1, "prompt": "p", "answers": "ab"}',
+            "field 'answers': found \"ab\", expected a list of texts.",
+        ),
+        (b'{"id": 1, "prompt": "p", "answers": ["a", 2]}', "field 'answers[1]': found 2, expected text."),
+        (b'{"id": 1, "answers": ["a"]}', "field 'prompt': found id, answers, expected a prompt."),
+        (b'{"id": 1, "prompt": 5, "answers": ["a"]}', "field 'prompt': found 5, expected text or a list"),
+        (b'{"id": 1, "messages": [{"role": "bard"}], "answers": ["a"]}', "field 'messages[0].role': found"),
+        (b'{"prompt": "p", "answers": ["a"]}', "field 'id': found nothing"),
+        (
+            b'{"id": 1, "prompt": "\xff", "answers": []}',
+            "Line 2: not UTF-8: found the byte 0xff at column 22.",
+        ),
+    ],
+)
+def test_a_line_that_cannot_be_scored_is_named_with_its_field(line, words, capsys, place, monkeypatch):
+    rows = b'{"id": 4, "prompt": "prompt 1", "answers": ["aab"]}\n' + line + b"\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(rows), encoding="utf-8"))
+    code, out, err = said(capsys, "score", place / "judge", "--json")
+    assert code == 1 and json.loads(out)["problem"] == err.rstrip("\n")
+    assert err.startswith("Line 2") and words in err
+
+
+def test_what_is_not_utf_8_is_named_with_its_file_and_line(capsys, place, tmp_path):
+    file = tmp_path / "latin.jsonl"
+    file.write_bytes(
+        (place / "answers" / "records.jsonl").read_bytes().split(b"\n")[0] + b'\n{"id": "\xe9"}\n'
+    )
+    words = f"{file}: Line 2: not UTF-8: found the byte 0xe9 at column 9. Save the file again as UTF-8.\n"
+    assert said(capsys, "score", place / "judge", file)[::2] == (1, words)
+    assert said(capsys, "sample", place / "policy", file)[::2] == (1, words)
+    file.write_bytes(file.read_bytes().split(b"\n")[1])
+    start = ["train", "correction/sft", file, "--policy", place / "policy", "--out", tmp_path / "run"]
+    assert said(capsys, *start)[::2] == (2, f"records: {words.replace('Line 2', 'Line 1')}")
+    assert not (tmp_path / "run").exists()
+
+
 def test_sample_gives_exact_log_probabilities(capsys, place):
     table = nn.load_policy(place / "policy")
     assert isinstance(table, SeqTable)

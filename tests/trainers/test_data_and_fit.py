@@ -150,6 +150,15 @@ def test_the_gradient_is_cut_to_the_length_asked_for_and_its_own_length_is_logge
     assert weight.item() == pytest.approx(-0.5)
 
 
+def test_a_loss_that_is_no_number_is_said_and_nothing_is_learned_of_it():
+    weight = torch.nn.Parameter(torch.zeros(2))
+    with pytest.raises(
+        RuntimeError, match="gradient's length is nan: a loss has overflowed, or is not a number"
+    ):
+        descend(torch.optim.SGD([weight], lr=1.0), [weight.sum() * float("nan")], 0.5, 1.0)
+    assert weight.tolist() == [0.0, 0.0]
+
+
 def test_only_matrices_decay():
     model = torch.nn.Linear(2, 2)
     optimiser = adamw(model, 0.3)

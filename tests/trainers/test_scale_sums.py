@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,19 @@ def test_measuring_and_sampling_see_all_rows_also_while_a_step_is_taken(tmp_path
         return seen
 
     assert spread(2, tmp_path, act) == [[7, 7, 3], [7, 7, 4]]
+
+
+def test_a_loss_that_is_no_number_in_one_share_is_said_by_every_process(tmp_path):
+    def act(rank: int) -> str:
+        weight = torch.nn.Parameter(torch.ones(()))
+        values = [1.0, math.inf]
+        losses = (weight * value for part in parts(range(2), 1) for value in [values[part[0]]])
+        with pytest.raises(RuntimeError) as problem:
+            descend(torch.optim.SGD([weight], lr=1.0), losses, 1.0, 1.0)
+        return str(problem.value)
+
+    words = "The gradient's length is inf: a loss has overflowed, or is not a number."
+    assert spread(2, tmp_path, act) == [words] * 2
 
 
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp"])

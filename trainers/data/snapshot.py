@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from trainers import records
 from trainers.data.lazy import KEPT, Lazy
-from trainers.records import Prompt, Record, canonical, prompt_json
+from trainers.records import Prompt, Record, RecordError, canonical, decoded, prompt_json
 
 Marks = NDArray[np.uint64]
 """[N] the first 64 bits of each prompt's hash: enough to split by, and to tell prompts apart."""
@@ -45,7 +45,10 @@ def read_records(folder: Path, kinds: Iterable[str]) -> Records:
             start, end = end, end + len(line)
             if not line.strip():
                 continue
-            record = records.parse(line.decode(), number)
+            try:
+                record = records.parse(decoded(line, number), number)
+            except RecordError as problem:
+                raise problem.of(path) from None
             held.add(record.kind)
             if record.kind in wanted:
                 for notes, value in zip((starts, sizes, numbers), (start, len(line), number), strict=True):
@@ -61,7 +64,7 @@ def read_records(folder: Path, kinds: Iterable[str]) -> Records:
     def read(row: int) -> Record:
         # pread has no position, which two threads or a forked process could move for each other.
         line = os.pread(opened.fileno(), sizes[row], starts[row])
-        return records.parse(line.decode(), numbers[row])
+        return records.parse(decoded(line, numbers[row]), numbers[row])
 
     return Records(read, np.frombuffer(marks, dtype=np.uint64), KEPT)
 

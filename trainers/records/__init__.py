@@ -11,7 +11,7 @@ from trainers.records.critique import Critique, Span, read_span
 from trainers.records.kinds import KINDS, Record, RecordType, dumps, parse
 from trainers.records.prompts import ROLES, Message, Prompt, prompt_json, prompt_text
 from trainers.records.rating import POINTS, Rating
-from trainers.records.reading import Json, RecordError, canonical, read_row
+from trainers.records.reading import Json, RecordError, canonical, decoded, read_row
 from trainers.records.robots import ClipPair, Drive, EpisodeMark, LanguageCorrection
 from trainers.records.steps import StepLabels
 from trainers.records.texts import Correction, Demonstration
@@ -44,6 +44,7 @@ __all__ = [
     "Span",
     "StepLabels",
     "canonical",
+    "decoded",
     "dumps",
     "from_trl",
     "parse",

@@ -10,17 +10,34 @@ Json = dict[str, Any]
 
 
 class RecordError(ValueError):
-    """A line that is no record: which line, which field, what was found, and how to mend it."""
+    """A line that is no record: which line (of which file), which field, what was found, and how to mend it."""
 
-    def __init__(self, line: int, field: str, message: str, cure: str) -> None:
+    def __init__(self, line: int, field: str, message: str, cure: str, file: str = "") -> None:
         where = f"Line {line}" + (f", field '{field}'" if field else "")
-        super().__init__(f"{where}: {message} {cure}")
+        super().__init__(f"{file}: {where}: {message} {cure}" if file else f"{where}: {message} {cure}")
         self.line, self.field, self.message, self.cure = line, field, message, cure
+
+    def of(self, file: object) -> RecordError:
+        """The same, with the name of the file."""
+        return RecordError(self.line, self.field, self.message, self.cure, str(file))
 
 
 def canonical(value: Any) -> str:
     """The one way to write a JSON value, so that equal values have equal bytes."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def decoded(line: bytes, number: int) -> str:
+    """A line of a file as text, or a RecordError that says where it is none."""
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RecordError(
+            number,
+            "",
+            f"not UTF-8: found the byte 0x{line[error.start]:02x} at column {error.start + 1}.",
+            "Save the file again as UTF-8.",
+        ) from None
 
 
 def read_row(line: str, number: int) -> Json:

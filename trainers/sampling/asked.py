@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from trainers.records import Prompt, RecordError, read_row
+from trainers.records import Json, Prompt, RecordError, decoded, read_row
 from trainers.records.prompts import read_prompt
 
 
@@ -28,17 +27,24 @@ def prompts_of(given: Iterable[str]) -> list[Prompt]:
 
 
 def _read(path: Path) -> Iterator[Prompt]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
-            row = read_row(line, number)
-            if "prompt" not in row and "messages" not in row:
-                raise RecordError(
-                    number,
-                    "prompt",
-                    f"{path} has none; found {', '.join(row)}.",
-                    f'Write {json.dumps({"prompt": "…"}, ensure_ascii=False)}, or "messages".',
-                )
-            name = "prompt" if "prompt" in row else "messages"
-            yield read_prompt(row[name], name, number)
+            try:
+                yield prompt_in(read_row(decoded(line, number), number), number)
+            except RecordError as problem:
+                raise problem.of(path) from None
+
+
+def prompt_in(row: Json, line: int) -> Prompt:
+    """The "prompt" of a row, or its "messages"."""
+    if "prompt" not in row and "messages" not in row:
+        raise RecordError(
+            line,
+            "prompt",
+            f"found {', '.join(row) or 'nothing'}, expected a prompt.",
+            'Write "prompt": "…", or "messages": [{"role": "user", "content": "…"}].',
+        )
+    name = "prompt" if "prompt" in row else "messages"
+    return read_prompt(row[name], name, line)
