@@ -20,6 +20,7 @@ from trainers import api, nn
 from trainers.__main__ import main
 from trainers.nn.table import SeqTable
 from trainers.registry import METHODS, card, fields
+from trainers.sampling.asked import prompts_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "command-line.md"
@@ -365,6 +366,15 @@ def test_prompts_of_a_file_are_read_with_care(capsys, place, tmp_path):
     assert code == 1 and "Line 1, field 'prompt'" in err
     code, _, err = said(capsys, "sample", place / "policy", tmp_path / "none.jsonl")
     assert code == 1 and "none.jsonl" in err
+
+
+def test_a_file_that_is_not_jsonl_is_not_taken_for_the_prompt(capsys, place, tmp_path):
+    (tmp_path / "prompts.txt").write_text("prompt 1\nprompt 2\n")
+    code, out, _ = said(capsys, "sample", place / "policy", tmp_path / "prompts.txt", "--json")
+    told = json.loads(out)
+    assert code == 2 and told["field"] == "prompts" and "prompts.txt is a file whose name" in told["problem"]
+    (tmp_path / "prompts.txt").unlink()
+    assert prompts_of(["prompts.txt", "x" * 5000]) == ["prompts.txt", "x" * 5000]
 
 
 def test_evaluate_a_reward_model_is_score(capsys, place):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from trainers.records import Json, Prompt, RecordError, decoded, read_row
 from trainers.records.prompts import read_prompt
+from trainers.registry import ConfigError
 
 
 def prompts_of(given: Iterable[str]) -> list[Prompt]:
@@ -14,13 +16,19 @@ def prompts_of(given: Iterable[str]) -> list[Prompt]:
 
     Each of `given` is a folder with records.jsonl, a file that ends with .jsonl, or else a prompt. A line of a file is
     a record, or an object with a "prompt" (a text or messages) or "messages". Raises RecordError, which names the line,
-    and FileNotFoundError for a .jsonl file that is not there.
+    FileNotFoundError for a .jsonl file that is not there, and ConfigError for another file: its name is no prompt.
     """
     found: dict[str, Prompt] = {}
     for one in given:
         path = Path(one)
-        if path.is_dir():
+        if os.path.isdir(one):  # pathlib would refuse a prompt that is too long for a name
             path = path / "records.jsonl"
+        elif path.suffix != ".jsonl" and os.path.isfile(one):
+            raise ConfigError(
+                "prompts",
+                f"{one} is a file whose name does not end with .jsonl. Write its prompts to one that does, as "
+                '{"prompt": "…"} on a line each; or give the prompt itself.',
+            )
         for prompt in _read(path) if path.suffix == ".jsonl" else [one]:
             found.setdefault(repr(prompt), prompt)
     return list(found.values())
