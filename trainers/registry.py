@@ -95,7 +95,6 @@ class Entry:
         return ""
 
 
-ANY = ("pair", "correction", "demonstration")
 ENSEMBLE = ("ensemble_reward",)
 """Who alone can differ with itself, and so say what is worth asking."""
 MAKERS = {
@@ -107,6 +106,8 @@ MAKERS = {
     "yay_robot": "control/bc",
 }
 """Kind of model -> the methods that make one, to be named where one is missing."""
+PROMPTS = ("pair", "ranking", "rating", "correction", "demonstration")
+"""The kinds of record whose prompts are asked by methods that draw answers of their own, whatever was said of them."""
 
 METHODS: dict[str, Entry] = {
     "reward/bradley_terry": Entry(
@@ -198,7 +199,7 @@ METHODS: dict[str, Entry] = {
         "Supervised fine-tuning",
         "correction",
         "policy",
-        reads=ANY,
+        reads=("pair", "correction", "demonstration"),
         inputs=("policy",),
     ),
     "correction/edits": Entry(
@@ -266,7 +267,7 @@ METHODS: dict[str, Entry] = {
         "RLOO: REINFORCE leave-one-out",
         "online",
         "policy",
-        reads=ANY,
+        reads=PROMPTS,
         inputs=("policy", "reward_model"),
         optional_inputs=("reference",),
         knobs=("lr", "kl_coef"),
@@ -276,7 +277,7 @@ METHODS: dict[str, Entry] = {
         "Best of n",
         "search",
         "items",
-        reads=ANY,
+        reads=PROMPTS,
         inputs=("policy", "reward_model"),
         knobs=(),
     ),
@@ -285,7 +286,7 @@ METHODS: dict[str, Entry] = {
         "REINFORCE with a moving-average baseline",
         "online",
         "policy",
-        reads=ANY,
+        reads=PROMPTS,
         inputs=("policy", "reward_model"),
         optional_inputs=("reference",),
         knobs=("lr", "kl_coef"),
@@ -295,7 +296,7 @@ METHODS: dict[str, Entry] = {
         "GRPO: group relative policy optimization",
         "online",
         "policy",
-        reads=ANY,
+        reads=PROMPTS,
         inputs=("policy", "reward_model"),
         optional_inputs=("reference",),
         knobs=("lr", "kl_coef"),
@@ -305,7 +306,7 @@ METHODS: dict[str, Entry] = {
         "PPO-max: proximal policy optimization",
         "online",
         "policy",
-        reads=ANY,
+        reads=PROMPTS,
         inputs=("policy", "reward_model"),
         optional_inputs=("reference",),
         knobs=("lr", "kl_coef"),
@@ -315,7 +316,7 @@ METHODS: dict[str, Entry] = {
         "P3O: pairwise proximal policy optimization",
         "online",
         "policy",
-        reads=ANY,
+        reads=PROMPTS,
         inputs=("policy", "reward_model"),
         optional_inputs=("reference",),
         knobs=("lr", "kl_coef"),
@@ -325,7 +326,7 @@ METHODS: dict[str, Entry] = {
         "Disputed comparisons",
         "query",
         "items",
-        reads=ANY,
+        reads=PROMPTS,
         inputs=("policy", "reward_model"),
         optional_inputs=("rival",),
         knobs=(),
@@ -336,7 +337,7 @@ METHODS: dict[str, Entry] = {
         "Most informative comparisons",
         "query",
         "items",
-        reads=ANY,
+        reads=PROMPTS,
         inputs=("policy", "reward_model"),
         optional_inputs=("rival",),
         knobs=(),
@@ -347,7 +348,7 @@ METHODS: dict[str, Entry] = {
         "Random comparisons",
         "query",
         "items",
-        reads=ANY,
+        reads=PROMPTS,
         inputs=("policy",),
         optional_inputs=("rival",),
         knobs=(),

@@ -15,7 +15,17 @@ import pytest
 import torch
 
 from tests.trainers.lived import live
-from tests.trainers.toys import STRINGS, demonstrations, liking, pairs, policy, reward_model, snapshot
+from tests.trainers.toys import (
+    STRINGS,
+    demonstrations,
+    liking,
+    pairs,
+    policy,
+    rankings,
+    ratings,
+    reward_model,
+    snapshot,
+)
 from trainers import api, nn
 from trainers.__main__ import main
 from trainers.nn.table import SeqTable
@@ -237,6 +247,21 @@ def test_a_policy_that_a_reward_model_would_not_read_is_refused(capsys, place, t
     code, out, _ = said(capsys, *asked, "--set", "backbone=policy")
     assert code == 2 and "starts from a policy, and none is named" in json.loads(out)["problem"]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["ranking", "rating"])
+def test_prompts_that_were_ranked_or_rated_are_asked(kind, capsys, place, tmp_path):
+    records = {"ranking": rankings, "rating": ratings}[kind](24)
+    answers = snapshot(tmp_path / "answers", records)
+    models = "--policy", place / "policy", "--reward-model", place / "judge"
+    config = ("--set", "steps=2", "--set", "prompts_per_step=2", "--set", "k=2", "--set", "max_new_tokens=3")
+    made = printed(capsys, "train", "online/rloo", answers, *models, "--out", tmp_path / "online", *config)
+    assert [one["kind"] for one in made["artifacts"]] == ["policy"]
+    config = ("--set", "count=5", "--set", "max_new_tokens=3")
+    printed(capsys, "train", "query/random", answers, *models[:2], "--out", tmp_path / "asked", *config)
+    lines = (tmp_path / "asked" / "items.jsonl").read_text(encoding="utf-8").splitlines()
+    asked = {json.loads(line)["context"]["prompt"] for line in lines}
+    assert len(lines) == 5 and asked <= {one.prompt for one in records}
 
 
 def test_score_on_pairs_gives_accuracy_its_interval_and_calibration(capsys, place):

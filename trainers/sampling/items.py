@@ -9,13 +9,14 @@ from typing import Any
 from trainers.data import prompts, read_records
 from trainers.nn import digest
 from trainers.records import Prompt, canonical, prompt_json, prompt_text
+from trainers.registry import PROMPTS
 from trainers.run import Run
 
 
 def questions(run: Run, where: str) -> Sequence[Prompt]:
     """The prompts to ask about: the "snapshot"'s, or those of the run's stated "rule"."""
     if where == "snapshot":
-        return prompts(read_records(run.snapshot, ("pair", "correction", "demonstration")))
+        return prompts(read_records(run.snapshot, PROMPTS))
     if "gold" not in run.inputs:
         raise ValueError(
             "The prompts of the gold rule are asked for, but this run names no rule. Use the snapshot's."

@@ -19,7 +19,7 @@ from trainers.fit import Tally, parts
 from trainers.maths.surrogate import importance
 from trainers.nn import Policy, Samples, load_policy, load_reward_model
 from trainers.records import Prompt, prompt_text
-from trainers.registry import SAMPLERS
+from trainers.registry import PROMPTS, SAMPLERS
 from trainers.reports import online
 from trainers.run import Run
 from trainers.sampling import sample_answers
@@ -88,9 +88,7 @@ class Rollouts:
         self.reference.eval().requires_grad_(False)
         self.reward_model = load_reward_model(run.input("reward_model"), run.device).eval()
         self.engine = _engine(run, policy)
-        self.records, kept = split(
-            read_records(run.snapshot, ("pair", "correction", "demonstration")), config.held_out
-        )
+        self.records, kept = split(read_records(run.snapshot, PROMPTS), config.held_out)
         self.questions = prompts(self.records)
         self.watched = (prompts(kept) or self.questions)[: config.watch]
 
