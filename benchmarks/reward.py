@@ -189,7 +189,7 @@ def members(
         for weight in member.parameters():
             if weight.dim() == 2:
                 nn.init.normal_(weight, std=SPREAD * weight.shape[1] ** -0.5, generator=chance)
-        drawn = [chosen[place] for place in draw([judged[row] for row in chosen], seed, number)]
+        drawn = [chosen[place] for place in draw([judged[row].prompt for row in chosen], seed, number)]
         found.append(margins(learn(member, rows, drawn, FROZEN, seed + number), rows, apart))
     return found
 

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.trainers.toys import corrections, demonstrations, pairs, rankings, snapshot
+from trainers import api
 from trainers.data import Batches, Lazy, each, flattened, preferences, prompts, read_records, split
 from trainers.data import lazy as lazy_rows
 from trainers.data.preferences import preferences_of
 from trainers.data.split import position
-from trainers.records import Message, Pair, Prompt, Record, RecordError, dumps, parse
+from trainers.nn import Encoded
+from trainers.nn.byte_transformer import ByteTransformerConfig
+from trainers.nn.reward import ByteReward
+from trainers.records import Message, Pair, Prompt, Ranking, Rating, Record, RecordError, dumps, parse
+from trainers.registry import METHODS
+from trainers.sampling import scorers
 
 KINDS = ("pair", "ranking", "correction")
 ROWS = 200_000
@@ -99,6 +110,7 @@ def test_lazy_rows_are_made_when_asked_for_and_the_newest_are_kept():
 READING = """
 import json, sys
 from pathlib import Path
+from trainers import api
 from trainers.data import Batches, each, preferences, read_records, split
 
 def most():  # of this program alone: getrusage counts what forked it too
@@ -134,3 +146,66 @@ def test_a_snapshot_of_200_000_pairs_is_gone_through_in_a_fraction_of_its_size(t
     assert found["rows"] == found["weight"] == ROWS
     assert file.stat().st_size > 150e6
     assert found["grown"] < 0.5 * file.stat().st_size, found
+
+
+class Glance(ByteReward):
+    """Reads of an answer its length alone: what is held in memory is then what a method holds of the records."""
+
+    def encode(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Encoded]:
+        return [(torch.full((self.config.d,), len(text) / LONG),) for text in answers]
+
+    def features(self, rows: Sequence[Encoded]) -> torch.Tensor:
+        return torch.stack([row[0] for row in rows])
+
+    def forward(self, rows: Sequence[Encoded]) -> torch.Tensor:
+        return self.scale(self.head(self.features(rows))[:, 0])
+
+
+class FrozenGlance(Glance):
+    """The same as if it were a frozen encoder, whose features are computed once and kept."""
+
+    kind = "encoder_reward"
+
+
+LONG = 10_000
+"""Characters of an answer, about."""
+TOLD: dict[str, Callable[[str, str, str, str], Record]] = {
+    "reward/bradley_terry": lambda name, prompt, one, other: Pair(name, prompt, one, other),
+    "reward/ensemble": lambda name, prompt, one, other: Pair(name, prompt, one, other),
+    "reward/plackett_luce": lambda name, prompt, one, other: Ranking(name, prompt, (one, other), (1, 2)),
+    "reward/ordinal": lambda name, prompt, one, other: Rating(
+        name, prompt, one + other, {"length": 1 + int(name) % 3}, {"length": 3}
+    ),
+}
+
+
+@pytest.mark.parametrize("reader", [Glance, FrozenGlance])
+@pytest.mark.parametrize("method", TOLD)
+def test_a_reward_models_run_holds_few_of_the_texts_it_learns_from(method, reader, tmp_path, monkeypatch):
+    """Peak memory of a whole run, on 50 records of 20 kB and on 200, with 16 of each series of rows kept."""
+    monkeypatch.setattr(lazy_rows, "lru_cache", lambda _: lru_cache(16))
+    monkeypatch.setattr(scorers, "AT_ONCE", 16)
+    monkeypatch.setattr(
+        scorers,
+        "fresh",
+        lambda run, backbone, d, layers, seed: reader(ByteTransformerConfig(d=d, layers=1), seed),
+    )
+    peaks = {}
+    for count in (50, 200):
+        records = []
+        importlib.import_module(METHODS[method].module)  # what that takes is not what is measured
+        for n in range(count):
+            one, other = (f"{n} {side} " + "x" * (LONG + n % 7 + turn) for turn, side in enumerate("ab"))
+            records.append(TOLD[method](str(n), f"prompt {n // 2}", one, other))
+        where = snapshot(tmp_path / str(count), records)
+        del records, one, other
+        config = {"backbone": "byte_transformer", "d": 8, "epochs": 1}
+        config |= {"members": 2} if method == "reward/ensemble" else {}
+        tracemalloc.start()
+        try:
+            api.train(method, snapshot=where, out=tmp_path / f"run-{count}", **config)
+            peaks[count] = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    grown, more = peaks[200] - peaks[50], 150 * 2 * LONG
+    assert grown < 0.15 * more, f"{grown / more:.0%} of the texts that came with the other 150 records"

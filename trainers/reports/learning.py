@@ -26,6 +26,11 @@ FEWEST = 20
 """Labels that are still a part."""
 MOST = 3000
 """Labels that are looked at; of more, a random part. The cost grows with their third power."""
+ELSEWHERE = (
+    "No learning curve: it is drawn for the frozen sentence encoder alone, since another model would have to be "
+    "trained anew at every size."
+)
+"""What is said where a head on frozen features is not what was trained."""
 LEVELS = 6
 DRAWS = 400
 PENALTIES = tuple(10.0**power for power in (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5))

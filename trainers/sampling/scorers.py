@@ -9,7 +9,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
-from trainers.data import Preference, each
+from trainers.data import Lazy, Preference, each
+from trainers.fit import parts
 from trainers.nn import Encoded, RewardModel, load_policy
 from trainers.nn.byte_transformer import ByteTransformer, ByteTransformerConfig
 from trainers.records import Prompt, canonical, prompt_json
@@ -19,6 +20,9 @@ from trainers.run import Run
 Backbone = Literal["sentence_encoder", "tuned_encoder", "byte_transformer", "policy"]
 KEPT = 2048
 """Pairs whose states under a learning layer stay in memory: at 256 tokens an answer and 384 numbers a token, 1.6 GB."""
+
+AT_ONCE = 1024
+"""Answers that a frozen encoder is given at once, to read equal texts of them once and those of one length together."""
 
 
 def fresh(run: Run, backbone: Backbone, d: int, layers: int, seed: int) -> RewardModel:
@@ -56,16 +60,24 @@ def fresh(run: Run, backbone: Backbone, d: int, layers: int, seed: int) -> Rewar
     return ByteReward.from_policy(policy, seed)
 
 
-def encode(run: Run, model: RewardModel, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Encoded]:
-    """Each prompt with its answer as the model reads it. What a frozen encoder makes of them is kept."""
-    if model.kind != "encoder_reward":
-        return model.encode(prompts, answers)
-    key = canonical([[prompt_json(prompt), text] for prompt, text in zip(prompts, answers, strict=True)])
+def encode(run: Run, model: RewardModel, asked: Sequence[tuple[Prompt, str]]) -> Sequence[Encoded]:
+    """Prompts with answers as the model reads them: made when they are asked for, but for what a frozen encoder makes
+    of them, which is kept."""
+    if model.kind != "encoder_reward" or not len(asked):
+        return each(asked, lambda one: model.encode([one[0]], [one[1]])[0], 2 * KEPT)
+    key = hashlib.sha256()
+    for prompt, answer in asked:
+        key.update(canonical([prompt_json(prompt), answer]).encode() + b"\n")
 
     def features() -> Tensor:
-        return torch.stack([row[0] for row in model.encode(prompts, answers)])
+        read = []
+        for part in parts(asked, AT_ONCE):
+            prompts, answers = zip(*part, strict=True)
+            read.append(torch.stack([row[0] for row in model.encode(prompts, answers)]))
+        return torch.cat(read)
 
-    return [(one,) for one in run.once("features", hashlib.sha256(key.encode()).hexdigest(), features)]
+    rows = run.once("features", key.hexdigest(), features)
+    return Lazy(len(asked), lambda row: (rows[row],))
 
 
 def encode_pairs(
@@ -73,10 +85,14 @@ def encode_pairs(
 ) -> Sequence[tuple[Encoded, Encoded]]:
     """Each preference as a reward model reads it: (better, worse). What is no features of a frozen encoder is made
     when it is asked for, and the newest of it kept."""
-    if model.kind == "encoder_reward" and len(wanted):
-        asked = [one.prompt for one in wanted for _ in range(2)]
-        rows = encode(run, model, asked, [text for one in wanted for text in (one.better, one.worse)])
-        return list(zip(rows[::2], rows[1::2], strict=True))
+    if model.kind == "encoder_reward":
+
+        def answer(row: int) -> tuple[Prompt, str]:
+            one = wanted[row // 2]
+            return one.prompt, one.worse if row % 2 else one.better
+
+        rows = encode(run, model, Lazy(2 * len(wanted), answer))
+        return Lazy(len(wanted), lambda row: (rows[2 * row], rows[2 * row + 1]))
 
     def made(one: Preference) -> tuple[Encoded, Encoded]:
         better, worse = model.encode([one.prompt, one.prompt], [one.better, one.worse])

@@ -160,16 +160,16 @@ def pairs_of(prompts: int, each: int = 3) -> list[Pair]:
 
 def drawn_together(ensemble: ModuleType) -> bool:
     """Whether preferences of one prompt are in a member's draw equally often, of as many prompts as there are."""
-    wanted = preferences(pairs_of(40))
-    found = torch.bincount(torch.tensor(ensemble.draw(wanted, 0, 1)), minlength=120).view(40, 3)
+    asked = [one.prompt for one in preferences(pairs_of(40))]
+    found = torch.bincount(torch.tensor(ensemble.draw(asked, 0, 1)), minlength=120).view(40, 3)
     return bool((found == found[:, :1]).all()) and int(found[:, 0].sum()) == 40 and int(found.max()) > 1
 
 
 def test_members_learn_from_draws_of_prompts_each_from_its_own():
     ensemble = method("reward/ensemble")
     assert drawn_together(ensemble)
-    wanted = preferences(pairs_of(200))
-    draws = [set(ensemble.draw(wanted, 0, number)) for number in range(4)]
+    asked = [one.prompt for one in preferences(pairs_of(200))]
+    draws = [set(ensemble.draw(asked, 0, number)) for number in range(4)]
     assert all(one != other for i, one in enumerate(draws) for other in draws[:i])
     for one in draws:  # a draw leaves out 1 / e of the prompts
         assert len(one) / 600 == pytest.approx(1 - math.exp(-1), abs=0.08)
@@ -177,9 +177,9 @@ def test_members_learn_from_draws_of_prompts_each_from_its_own():
 
 def test_a_draw_of_preferences_or_of_nothing_would_be_noticed():
     right = "return [row for place in drawn for row in of_prompt[prompts[place]]]"
-    alone = "return torch.randint(len(wanted), (len(wanted),), generator=chance).tolist()"
+    alone = "return torch.randint(len(asked), (len(asked),), generator=chance).tolist()"
     assert not drawn_together(method("reward/ensemble", right, alone))
-    assert not drawn_together(method("reward/ensemble", right, "return list(range(len(wanted)))"))
+    assert not drawn_together(method("reward/ensemble", right, "return list(range(len(asked)))"))
 
 
 LETTERS = "abcdefgh"

@@ -143,7 +143,8 @@ def test_a_rater_of_two_answers_says_which_is_better_and_how_likely_that_was():
     ]
     compared, places = ordinal.comparisons(found)
     assert [(one.better, one.worse, one.annotator) for one in compared] == [("x", "y", "ann")]
-    assert places.tolist() == [[0], [1]]
+    assert places == ([0], [1])
+    assert ordinal.comparisons(found, 7)[1] == ([7], [8])
 
 
 def test_one_criterion_is_said_less_surely_than_two_that_agree():
@@ -162,10 +163,11 @@ def test_concordance_counts_answers_with_different_points():
     ordinal = method("reward/ordinal")
     found = [Rating(str(n), "p", "x", {"a": points}, {"a": 3}) for n, points in enumerate((1, 2, 2, 3))]
     scores = torch.tensor([[0.0], [1.0], [3.0], [2.0]])
-    assert ordinal.concordance(scores, found, ["a"]) == pytest.approx(4 / 5), (
+    given = ordinal.by_scale(found)
+    assert ordinal.concordance(scores, given, ["a"]) == pytest.approx(4 / 5), (
         "all but the second 2 over the 3"
     )
-    assert ordinal.concordance(scores[:1], found[:1], ["a"]) is None
+    assert ordinal.concordance(scores[:1], ordinal.cut(given, range(1)), ["a"]) is None
 
 
 def test_online_methods_learn_from_its_scores(tmp_path):

@@ -168,7 +168,7 @@ def train(config: Config, run: Run) -> None:
 
     with torch.no_grad():
         scores = torch.cat([both(model, rows, part) for part in parts(seen, config.micro_batch)])
-    curve: learning.Curve | str = "No learning curve: it is drawn for the frozen sentence encoder alone."
+    curve: learning.Curve | str = learning.ELSEWHERE
     if config.backbone == "sentence_encoder":
         better, worse = (torch.stack([row[side][0] for row in rows]) for side in (0, 1))
         away = better - worse

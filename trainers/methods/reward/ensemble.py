@@ -19,7 +19,7 @@ mean 0 and variance 1 there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,11 +29,11 @@ from torch import Tensor, nn
 
 from trainers.checkpoints import HasState
 from trainers.data import Batches, Preference, preferences, read_records, split
+from trainers.data.snapshot import mark
 from trainers.fit import Tally, adamw, anneal, descend, parts
 from trainers.maths.disagreement import conflict
 from trainers.nn import Encoded, RewardModel, digest, save
 from trainers.nn.ensemble import EnsembleReward, beside, std
-from trainers.records import Prompt
 from trainers.registry import Count, NonNegative, Part, Positive, Several, Share
 from trainers.reports import ensemble, learning, reward
 from trainers.reports.learning import Curve
@@ -87,12 +87,13 @@ class Config:
 def train(config: Config, run: Run) -> None:
     train_part, kept = split(read_records(run.snapshot, ("pair", "ranking", "correction")), config.held_out)
     wanted, held_out = preferences(train_part), preferences(kept)
-    everything = [*wanted, *held_out]
+    everything = wanted + held_out
     apart = range(len(wanted), len(everything))
-    judged = [i for i in apart if everything[i].decided]
     *members, twin = fresh(config, run)  # the twin learns from a coin, and is no member
-    rows = encode(run, twin, everything)
+    rows = scorers.encode_pairs(run, twin, everything)
     weights = torch.tensor([one.weight for one in everything], device=run.device)
+    decided = torch.tensor([one.decided for one in everything], device=run.device, dtype=torch.bool)
+    judged = [i for i in apart if decided[i]]
     coin = torch.rand(len(everything), generator=torch.Generator().manual_seed(run.seed)) < 0.5
     coin = coin.to(run.device)
 
@@ -104,8 +105,7 @@ def train(config: Config, run: Run) -> None:
                 scores = torch.where(coin[part, None], scores.flip(1), scores)
             yield (weights[part] * preference_loss(scores, config.centre)).sum() / whole
             if tally is not None:
-                decided = torch.tensor([everything[i].decided for i in part], device=run.device)
-                margins = (scores[:, 0] - scores[:, 1])[decided]
+                margins = (scores[:, 0] - scores[:, 1])[decided[part]]
                 tally.add("accuracy", reward.right(margins))
                 tally.add("margin", margins)
 
@@ -141,7 +141,8 @@ def train(config: Config, run: Run) -> None:
         name: adamw(one, config.weight_decay, config.policy_lr / config.lr) for name, one in learners.items()
     }
     lengths = [sum(map(scorers.length, row)) for row in rows]
-    draws = {name: draw(wanted, run.seed, number) for number, name in enumerate(learners)}
+    asked = [mark(one.prompt) for one in wanted]
+    draws = {name: draw(asked, run.seed, number) for number, name in enumerate(learners)}
     batches = {
         name: Drawn(chosen, [lengths[i] for i in chosen], config.batch_size, run.seed + number)
         for number, (name, chosen) in enumerate(draws.items())
@@ -173,8 +174,10 @@ def train(config: Config, run: Run) -> None:
     scores = scores_of(model, range(len(wanted)))
     model.normalise(scores.mean().item(), scores.std(correction=0).item())
     path = save(model, run.home / "reward_model")
-    one_by_one = [everything[i] for i in judged]
-    expected = curve_of(run, rows, everything, len(wanted)) if config.backbone == "sentence_encoder" else ""
+    one_by_one = everything.at(judged)
+    expected: Curve | str = learning.ELSEWHERE
+    if config.backbone == "sentence_encoder":
+        expected = curve_of(run, rows, wanted, one_by_one, judged)
     report = reward.findings(
         stated.mean(dim=0), control[:, 0] - control[:, 1], one_by_one, expected, run.seed
     )
@@ -212,11 +215,12 @@ class Drawn(Batches):
         return [self.rows[place] for place in super().__next__()]
 
 
-def draw(wanted: Sequence[Preference], seed: int, member: int) -> list[int]:
-    """The rows a member learns from: those of as many prompts as there are, drawn with replacement."""
-    of_prompt: dict[Prompt, list[int]] = {}
-    for row, one in enumerate(wanted):
-        of_prompt.setdefault(one.prompt, []).append(row)
+def draw(asked: Sequence[Hashable], seed: int, member: int) -> list[int]:
+    """The rows a member learns from: those of as many prompts as there are, drawn with replacement; `asked` is each
+    row's prompt, or what tells it apart from others."""
+    of_prompt: dict[Hashable, list[int]] = {}
+    for row, prompt in enumerate(asked):
+        of_prompt.setdefault(prompt, []).append(row)
     prompts = list(of_prompt)
     chance = torch.Generator().manual_seed(1_000_003 * seed + member)
     drawn = torch.randint(len(prompts), (len(prompts),), generator=chance).tolist()
@@ -243,32 +247,22 @@ def preference_loss(scores: Tensor, centre: float) -> Tensor:
     return -F.logsigmoid(scores[:, 0] - scores[:, 1]) + centre * scores.sum(dim=1).square()
 
 
-def encode(run: Run, model: RewardModel, wanted: Sequence[Preference]) -> list[tuple[Encoded, Encoded]]:
-    """Each preference as a reward model reads it: (better, worse)."""
-    asked = [one.prompt for one in wanted for _ in range(2)]
-    rows = scorers.encode(run, model, asked, [text for one in wanted for text in (one.better, one.worse)])
-    return list(zip(rows[::2], rows[1::2], strict=True))
-
-
 def both(reader: RewardModel, rows: Sequence[tuple[Encoded, Encoded]], part: Sequence[int]) -> Tensor:
     """[B, 2] scores of the better answers and of the others, from one forward over all of them."""
     return reader([rows[i][0] for i in part] + [rows[i][1] for i in part]).view(2, -1).T
 
 
 def curve_of(
-    run: Run, rows: Sequence[tuple[Encoded, Encoded]], everything: Sequence[Preference], learned: int
+    run: Run,
+    rows: Sequence[tuple[Encoded, Encoded]],
+    labels: Sequence[Preference],
+    judged: Sequence[Preference],
+    places: Sequence[int],
 ) -> Curve | str:
-    """What more labels would bring a single head."""
-    judged = [i for i in range(learned, len(everything)) if everything[i].decided]
+    """What more labels would bring a single head; `places` are the rows of what is judged."""
 
     def differences(chosen: Sequence[int]) -> Tensor:
         found = [rows[i][0][0] - rows[i][1][0] for i in chosen]
         return torch.stack(found) if found else torch.zeros(0, 1)
 
-    return learning.curve(
-        differences(range(learned)),
-        everything[:learned],
-        differences(judged),
-        [everything[i] for i in judged],
-        run.seed,
-    )
+    return learning.curve(differences(range(len(labels))), labels, differences(places), judged, run.seed)

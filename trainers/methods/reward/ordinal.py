@@ -15,6 +15,7 @@ training answers. Left out: thresholds of each annotator's own.
 from __future__ import annotations
 
 import random
+from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,16 +28,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainers.checkpoints import HasState
-from trainers.data import Batches, Preference, read_records, split
+from trainers.data import Batches, Lazy, Preference, each, flattened, read_records, split
+from trainers.data.snapshot import mark
 from trainers.fit import Tally, adamw, anneal, descend, parts
 from trainers.maths.disagreement import auroc
-from trainers.nn import digest, save
+from trainers.nn import Encoded, digest, save
 from trainers.nn.ordinal import OrdinalReward, Scaled
-from trainers.records import Prompt, Rating, Record
+from trainers.records import Rating, Record
 from trainers.registry import Count, NonNegative, Part, Positive, Share
-from trainers.reports import reward
+from trainers.reports import learning, reward
+from trainers.reports.learning import Curve
 from trainers.run import Run
 from trainers.sampling import scorers
+
+Points = Mapping[Scaled, Tensor]
+"""Scale -> [N] points, 0 where not judged on it."""
+Comparisons = tuple[Sequence[Preference], tuple[Sequence[int], Sequence[int]]]
+"""Preferences, with the rows of the ratings they follow from: of the better answers, and of the others."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +84,13 @@ def train(config: Config, run: Run) -> None:
     wanted, held_out = ratings(train_part), ratings(kept)
     everything = wanted + held_out
     learned, apart = range(len(wanted)), range(len(wanted), len(everything))
-    model, twin = fresh(config, run, wanted), fresh(config, run, wanted)
-    rows = scorers.encode(run, model, [one.prompt for one in everything], [one.answer for one in everything])
+    given = by_scale(everything, run.device)
+    model, twin = (fresh(config, run, cut(given, learned)) for _ in range(2))
+    rows = scorers.encode(run, model, each(everything, lambda one: (one.prompt, one.answer)))
     weights = torch.tensor([one.weight for one in everything], device=run.device)
-    judgements = weights * torch.tensor([len(one.scores) for one in everything], device=run.device)
-    points = {
-        model: by_scale(everything, range(len(everything)), run.device),
-        twin: by_scale(everything, shuffled(everything, len(wanted), run.seed), run.device),
-    }
+    judgements = weights * sum((one > 0 for one in given.values()), torch.zeros_like(weights))
+    places = shuffled(everything, len(wanted), run.seed)
+    points = {model: given, twin: {scale: one[places] for scale, one in given.items()}}
 
     def loss(reader: OrdinalReward, batch: Sequence[int], tally: Tally | None = None) -> Iterator[Tensor]:
         whole = judgements[batch].sum()
@@ -119,7 +126,7 @@ def train(config: Config, run: Run) -> None:
         error = tally.numbers()["rating/error"]
         found = {"eval_loss": value, "eval_rating/error": error}
         for name, reader in (("eval_concordance", model), ("control/shuffled_concordance", twin)):
-            ordered = concordance(scores_of(reader, apart), [everything[i] for i in apart], reader.criteria)
+            ordered = concordance(scores_of(reader, apart), cut(given, apart), reader.criteria)
             found |= {name: ordered} if ordered is not None else {}
         return found
 
@@ -143,17 +150,18 @@ def train(config: Config, run: Run) -> None:
         if (step % config.eval_every == 0 or step == total) and (measured := evaluate()):
             run.log(step, measured)
 
-    compared, places = comparisons(held_out)
-    places = places + len(wanted)
+    compared, (better, worse) = comparisons(held_out, len(wanted))
     stated, control = (
-        reader.sharpness
-        * (scores_of(reader, places[0].tolist()) - scores_of(reader, places[1].tolist())).mean(dim=1)
+        reader.sharpness * (scores_of(reader, better) - scores_of(reader, worse)).mean(dim=1)
         for reader in (model, twin)
     )
+    curve: Curve | str = learning.ELSEWHERE
+    if config.backbone == "sentence_encoder":
+        curve = curve_of(run, rows, comparisons(wanted), (compared, (better, worse)))
     scores = scores_of(model, learned).mean(dim=1)
     model.normalise(scores.mean().item(), scores.std(correction=0).item())
     path = save(model, run.home / "reward_model")
-    report = reward.findings(stated, control, compared, seed=run.seed)
+    report = reward.findings(stated, control, compared, curve, run.seed)
     summary = {
         name: report["readings"][name]["value"]
         for name in ("accuracy", "ece_after", "temperature")
@@ -166,11 +174,9 @@ def train(config: Config, run: Run) -> None:
         "criteria": model.criteria,
     }
     run.artifact("reward_model", "reward_model", path, total, meta)
-    found, text = criteria_of(model, [everything[i] for i in apart], scores_of(model, apart))
-    readings = {**report["readings"], **found}
-    run.report(
-        {**report, "readings": readings, "text": f"{report['text']} {text}".strip(), "train": len(wanted)}
-    )
+    readings = {**report["readings"], **criteria_of(model, cut(given, apart), scores_of(model, apart))}
+    text = f"{report['text']} Counted are comparisons: two answers to one prompt that one person rated."
+    run.report({**report, "readings": readings, "text": text, "train": len(wanted)})
 
 
 def ordinal_loss(scores: Tensor, points: Tensor, thresholds: Tensor) -> Tensor:
@@ -191,24 +197,24 @@ def predicted(scores: Tensor, thresholds: Tensor) -> Tensor:
     return 1 + (thresholds < scores[:, None]).sum(dim=1)
 
 
-def ratings(found: Sequence[Record]) -> list[Rating]:
-    return [one for one in found if isinstance(one, Rating) and one.weight]
+def ratings(found: Sequence[Record]) -> Lazy[Rating]:
+    return flattened(found, lambda one: [one] if isinstance(one, Rating) and one.weight else [])
 
 
-def scales_of(found: Sequence[Rating]) -> list[Scaled]:
-    """Every criterion with every number of points that it was judged on."""
-    return sorted({(name, points) for one in found for name, points in one.scale.items()})
+def by_scale(found: Sequence[Rating], device: torch.device | str = "cpu") -> Points:
+    """What was given on every criterion, with every number of points that it was judged on."""
+    given: dict[Scaled, array[int]] = {}
+    for row, one in enumerate(found):
+        for name, points in one.scale.items():
+            column = given.setdefault((name, points), array("q", bytes(8 * len(found))))
+            column[row] = one.scores[name]
+    return {scale: torch.tensor(given[scale], dtype=torch.int64, device=device) for scale in sorted(given)}
 
 
-def by_scale(
-    found: Sequence[Rating], takes: Sequence[int], device: torch.device | str = "cpu"
-) -> dict[Scaled, Tensor]:
-    """Scale -> [N] points, 0 where not judged on it; rating i is given those of rating takes[i]."""
-    given = {scale: torch.zeros(len(found), dtype=torch.int64) for scale in scales_of(found)}
-    for row, other in enumerate(takes):
-        for name, points in found[other].scale.items():
-            given[name, points][row] = found[other].scores[name]
-    return {scale: points.to(device) for scale, points in given.items()}
+def cut(given: Points, rows: range) -> Points:
+    """What was given in these rows, on the scales that somebody judged there."""
+    found = {scale: points[rows.start : rows.stop] for scale, points in given.items()}
+    return {scale: points for scale, points in found.items() if points.any()}
 
 
 def shuffled(found: Sequence[Rating], learned: int, seed: int) -> list[int]:
@@ -224,25 +230,25 @@ def shuffled(found: Sequence[Rating], learned: int, seed: int) -> list[int]:
     return takes
 
 
-def fresh(config: Config, run: Run, found: Sequence[Rating]) -> OrdinalReward:
+def fresh(config: Config, run: Run, given: Points) -> OrdinalReward:
     """An untrained model, whose thresholds say what shares of points were given."""
     reader = scorers.fresh(run, config.backbone, config.d, config.layers, run.seed)
-    model = OrdinalReward(scales_of(found), reader, run.seed).eval()  # eval: dropout off, also while training
-    for (name, points), given in by_scale(found, range(len(found))).items():
-        model.start_at((name, points), torch.bincount(given, minlength=points + 1)[1:])
+    model = OrdinalReward(list(given), reader, run.seed).eval()  # eval: dropout off, also while training
+    for (name, points), found in given.items():
+        model.start_at((name, points), torch.bincount(found, minlength=points + 1)[1:])
     return model
 
 
 # --- what the held-out prompts say ------------------------------------------------------------------
 
 
-def concordance(scores: Tensor, found: Sequence[Rating], criteria: Sequence[str]) -> float | None:
+def concordance(scores: Tensor, found: Points, criteria: Sequence[str]) -> float | None:
     """How often, of two answers with different points on a scale, that with more scores higher; None without any."""
     right = count = 0.0
-    for (name, _), given in by_scale(found, range(len(found))).items():
+    for (name, _), points_given in found.items():
         if name not in criteria:
             continue
-        one = scores[:, criteria.index(name)].cpu()
+        one, given = scores[:, criteria.index(name)].cpu(), points_given.cpu()
         for points in sorted(set(given[given > 0].tolist()))[1:]:
             lower, higher = (given > 0) & (given < points), given == points
             area = auroc(one[lower | higher], higher[lower | higher])[0]
@@ -251,21 +257,27 @@ def concordance(scores: Tensor, found: Sequence[Rating], criteria: Sequence[str]
     return right / count if count else None
 
 
-def comparisons(found: Sequence[Rating]) -> tuple[list[Preference], Tensor]:
-    """Ratings of one prompt by one annotator on the same scales, where one got more: (preferences, their rows)."""
-    alike: dict[tuple[Prompt, str, tuple[Scaled, ...]], list[int]] = defaultdict(list)
+def comparisons(found: Sequence[Rating], first: int = 0) -> Comparisons:
+    """Ratings of one prompt by one annotator on the same scales, where one got more. Rows count from `first`."""
+    alike: dict[tuple[int, str, tuple[Scaled, ...]], list[tuple[int, float]]] = defaultdict(list)
     for row, one in enumerate(found):
-        alike[one.prompt, one.annotator, tuple(sorted(one.scale.items()))].append(row)
-    compared, rows = [], []
-    for (prompt, annotator, _), members in alike.items():
-        for first, second in combinations(members, 2):
-            better, worse = sorted((first, second), key=lambda row: -share_of_points(found[row]))
-            texts = found[better].answer, found[worse].answer
-            if share_of_points(found[better]) > share_of_points(found[worse]) and texts[0] != texts[1]:
-                weight = min(found[better].weight, found[worse].weight)
-                compared.append(Preference(prompt, *texts, weight, True, annotator, 1.0, "rating"))
-                rows.append((better, worse))
-    return compared, torch.tensor(rows, dtype=torch.int64).view(-1, 2).T
+        seen = mark(one.prompt), one.annotator, tuple(sorted(one.scale.items()))
+        alike[seen].append((row, share_of_points(one)))
+    better, worse = [], []
+    for members in alike.values():
+        for pair in combinations(members, 2):
+            (more, most), (less, least) = sorted(pair, key=lambda one: -one[1])
+            if most > least and found[more].answer != found[less].answer:
+                better.append(more)
+                worse.append(less)
+
+    def preference(number: int) -> Preference:
+        one, other = found[better[number]], found[worse[number]]
+        weight = min(one.weight, other.weight)
+        return Preference(one.prompt, one.answer, other.answer, weight, True, one.annotator, 1.0, "rating")
+
+    rows = [first + row for row in better], [first + row for row in worse]
+    return Lazy(len(better), preference), rows
 
 
 def share_of_points(one: Rating) -> float:
@@ -273,15 +285,24 @@ def share_of_points(one: Rating) -> float:
     return sum((one.scores[name] - 1) / (points - 1) for name, points in one.scale.items()) / len(one.scale)
 
 
-def criteria_of(
-    model: OrdinalReward, found: Sequence[Rating], scores: Tensor
-) -> tuple[Mapping[str, object], str]:
-    """(readings, text): how often two answers' points on each criterion are in the order of its scores."""
+def criteria_of(model: OrdinalReward, found: Points, scores: Tensor) -> Mapping[str, object]:
+    """Readings: how often two answers' points on each criterion are in the order of its scores."""
     readings: dict[str, object] = {}
     for name in model.criteria:
-        value = concordance(scores[:, [model.criteria.index(name)]], found, [name])
+        given = {scale: points for scale, points in found.items() if scale[0] == name}
+        value = concordance(scores[:, [model.criteria.index(name)]], given, [name])
         if value is not None:
-            n = sum(name in one.scores for one in found)
+            n = sum(int((points > 0).sum()) for points in given.values())
             readings[f"concordance/{name}"] = {"label": f"Answers in order of {name}", "value": value, "n": n}
-    said = "There is no learning curve: it counts comparisons, and these are ratings."
-    return readings, said
+    return readings
+
+
+def curve_of(run: Run, rows: Sequence[Encoded], learned: Comparisons, held_out: Comparisons) -> Curve | str:
+    """What more labels would bring, seen as comparisons of two rated answers."""
+
+    def differences(places: tuple[Sequence[int], Sequence[int]]) -> Tensor:
+        found = [rows[better][0] - rows[worse][0] for better, worse in zip(*places, strict=True)]
+        return torch.stack(found) if found else torch.zeros(0, 1)
+
+    (labels, of_labels), (judged, of_judged) = learned, held_out
+    return learning.curve(differences(of_labels), labels, differences(of_judged), judged, run.seed)

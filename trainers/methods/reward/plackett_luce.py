@@ -19,7 +19,7 @@ shifted and scaled to mean 0 and variance 1 on the training answers.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, combinations
@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from trainers.checkpoints import HasState
-from trainers.data import Batches, Preference, flattened, preferences, read_records, split
+from trainers.data import Batches, Lazy, Preference, flattened, preferences, read_records, split
 from trainers.fit import Tally, adamw, anneal, descend, parts
 from trainers.nn import Encoded, RewardModel, digest, save
 from trainers.records import Pair, Prompt, Ranking, Record
@@ -93,10 +93,12 @@ class Order:
 
 def train(config: Config, run: Run) -> None:
     train_part, kept = split(read_records(run.snapshot, ("ranking", "pair")), config.held_out)
-    wanted, held_out = (list(flattened(part, orders)) for part in (train_part, kept))
+    wanted, held_out = (flattened(part, orders) for part in (train_part, kept))
     everything = wanted + held_out
     learned, apart = range(len(wanted)), range(len(wanted), len(everything))
-    labels, judged = preferences(train_part), [one for one in preferences(kept) if one.decided]
+    labels, said = preferences(train_part), preferences(kept)
+    judged = [i for i in range(len(said)) if said[i].decided]
+    places = places_of(kept, len(wanted))[judged]
     model, twin = (
         scorers.fresh(run, config.backbone, config.d, config.layers, run.seed).eval() for _ in range(2)
     )  # eval: dropout off, also while training
@@ -124,21 +126,12 @@ def train(config: Config, run: Run) -> None:
                         name, torch.cat([row[: len(one)] for row, one in zip(scores, order, strict=True)])
                     )
 
-    where = {
-        (one.prompt, text): row
-        for one, answers in zip(everything, rows, strict=True)
-        for text, row in zip(one.answers, answers, strict=True)
-    }
-
     @torch.no_grad()
     def margins(reader: RewardModel) -> Tensor:
         """[N] of the decided preferences held out."""
         found = []
-        for part in parts(judged, 2 * config.micro_batch):
-            better, worse = (
-                [where[one.prompt, one.better] for one in part],
-                [where[one.prompt, one.worse] for one in part],
-            )
+        for part in parts(places.tolist(), 2 * config.micro_batch):
+            better, worse = ([rows[one[0]][one[side]] for one in part] for side in (1, 2))
             found.append(reader(better) - reader(worse))
         return torch.cat(found) if found else torch.zeros(0)
 
@@ -152,7 +145,7 @@ def train(config: Config, run: Run) -> None:
         tally.add("control/shuffled_accuracy", reward.right(margins(twin)))
         for part in parts(apart, config.micro_batch):
             best = scores_of(model, rows, part, -inf).argmax(dim=1).tolist()
-            first = [everything[i].ranks[place] == 1 for i, place in zip(part, best, strict=True)]
+            first = [ranks[id(model)][i][place] == 1 for i, place in zip(part, best, strict=True)]
             tally.add("eval_best_first", torch.tensor(first).double())
         value = sum(part.item() for part in loss(model, apart))
         return {"eval_loss": value, **tally.numbers()}
@@ -183,13 +176,17 @@ def train(config: Config, run: Run) -> None:
         margins(model),
         margins(twin),
     )  # before scores are rescaled: calibration depends on the scale
-    expected = curve_of(run, where, labels, judged) if config.backbone == "sentence_encoder" else ""
+    compared = said.at(judged)
+    expected: Curve | str = learning.ELSEWHERE
+    if config.backbone == "sentence_encoder":
+        expected = curve_of(run, rows, labels, places_of(train_part, 0), compared, places)
     with torch.no_grad():
-        flat = [row for i in learned for row in rows[i]]
-        scores = torch.cat([model(part) for part in parts(flat, 4 * config.micro_batch)])
+        scores = torch.cat(
+            [model([row for i in part for row in rows[i]]) for part in parts(learned, config.micro_batch)]
+        )
     model.normalise(scores.mean().item(), scores.std(correction=0).item())
     path = save(model, run.home / "reward_model")
-    report = reward.findings(stated, control, judged, expected, run.seed)
+    report = reward.findings(stated, control, compared, expected, run.seed)
     summary = {
         name: report["readings"][name]["value"]
         for name in ("accuracy", "ece_after", "temperature")
@@ -248,11 +245,25 @@ def ranking_loss(scores: Tensor, ranks: Sequence[tuple[int, ...]], centre: float
     return losses + centre * (sizes - 1) * (2 * taken / sizes).square()
 
 
-def encode(run: Run, model: RewardModel, wanted: Sequence[Order]) -> list[list[Encoded]]:
+def places_of(part: Sequence[Record], first: int) -> Tensor:
+    """[N, 3] of all that `preferences` finds in some records: number of its order, place there of the better answer,
+    and of the other. The records' orders are numbered from `first`."""
+    found, number = [], first - 1
+    for record in part:
+        for order in orders(record):
+            number += 1
+            at = {text: place for place, text in enumerate(order.answers)}
+            found += [(number, at[one.better], at[one.worse]) for one in preferences([record])]
+    return torch.tensor(found, dtype=torch.int64).view(-1, 3)
+
+
+def encode(run: Run, model: RewardModel, wanted: Sequence[Order]) -> Sequence[list[Encoded]]:
     """The answers of each ranking as a reward model reads them."""
-    asked = [one.prompt for one in wanted for _ in one.answers]
-    rows = iter(scorers.encode(run, model, asked, [text for one in wanted for text in one.answers]))
-    return [[next(rows) for _ in one.answers] for one in wanted]
+    rows = scorers.encode(
+        run, model, flattened(wanted, lambda one: [(one.prompt, text) for text in one.answers])
+    )
+    ends = list(accumulate((len(one.answers) for one in wanted), initial=0))
+    return Lazy(len(wanted), lambda number: list(rows[ends[number] : ends[number + 1]]))
 
 
 def scores_of(
@@ -282,14 +293,16 @@ def decided(ranks: tuple[int, ...]) -> list[tuple[int, int]]:
 
 def curve_of(
     run: Run,
-    where: Mapping[tuple[Prompt, str], Encoded],
+    rows: Sequence[Sequence[Encoded]],
     labels: Sequence[Preference],
+    of_labels: Tensor,
     judged: Sequence[Preference],
+    of_judged: Tensor,
 ) -> Curve | str:
-    """What more labels would bring, seen as pairs."""
+    """What more labels would bring, seen as pairs; beside the preferences stand their `places_of`."""
 
-    def differences(found: Sequence[Preference]) -> Tensor:
-        rows = [where[one.prompt, one.better][0] - where[one.prompt, one.worse][0] for one in found]
-        return torch.stack(rows) if rows else torch.zeros(0, 1)
+    def differences(places: Tensor) -> Tensor:
+        found = [rows[i][better][0] - rows[i][worse][0] for i, better, worse in places.tolist()]
+        return torch.stack(found) if found else torch.zeros(0, 1)
 
-    return learning.curve(differences(labels), labels, differences(judged), judged, run.seed)
+    return learning.curve(differences(of_labels), labels, differences(of_judged), judged, run.seed)
