@@ -175,6 +175,16 @@ def test_without_a_needed_input_it_fails_and_says_which(method, tmp_path):
         assert f"'{role}'" in entries(tmp_path / role)[-1]["message"]
 
 
+@pytest.mark.parametrize("method", [name for name, one in METHODS.items() if one.produces == "reward_model"])
+def test_a_reward_model_without_a_learning_curve_says_why(method, tmp_path):
+    spec = toy_spec(method, tmp_path, config={"epochs": 1})
+    assert api.execute(spec) == 0
+    (report,) = [entry["report"] for entry in entries(spec.home) if entry["type"] == "report"]
+    assert "learning" not in report["curves"] and re.search(
+        "No learning curve: .* trained anew at every size", report["text"]
+    )
+
+
 @every_method
 def test_its_card_has_the_table_of_its_settings(method):
     card = registry.card(method)

@@ -15,7 +15,7 @@ import torch
 
 from tests.trainers.toys import entries, outcome, rows, snapshot
 from trainers import api, nn
-from trainers.records import Pair
+from trainers.records import Pair, Ranking, Rating, Record
 from trainers.run import Spec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +63,38 @@ def test_on_the_frozen_encoder_the_report_says_what_more_labels_would_bring(tmp_
     assert f"{report['forecast']['labels']} more labels should give" in report["text"]
     (artifact,) = [entry for entry in entries(run.home) if entry["type"] == "artifact"]
     assert artifact["meta"]["temperature"] == report["readings"]["temperature"]["value"]
+
+
+def as_ranking(one: Pair) -> list[Record]:
+    return [Ranking(one.id, one.prompt, (one.chosen, one.rejected), (1, 2))]
+
+
+def as_ratings(one: Pair) -> list[Record]:
+    """A thumb up and a thumb down."""
+    return [
+        Rating(f"{one.id}-{points}", one.prompt, text, {"thumb": points}, {"thumb": 2}, annotator="ann")
+        for points, text in ((2, one.chosen), (1, one.rejected))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "told"), [("reward/plackett_luce", as_ranking), ("reward/ordinal", as_ratings)]
+)
+def test_rankings_and_ratings_have_the_learning_curve_of_the_pairs_they_are(method, told, tmp_path):
+    said = manners(130)
+    curves = []
+    for name, records in (
+        (method, [row for one in said for row in told(one)]),
+        ("reward/bradley_terry", said),
+    ):
+        where = snapshot(tmp_path / name / "snapshot", records)
+        run = Spec(name, tmp_path / name / "run", {"epochs": 1}, snapshot=where)
+        assert api.execute(run) == 0
+        (report,) = [entry["report"] for entry in entries(run.home) if entry["type"] == "report"]
+        assert f"{report['forecast']['labels']} more labels should give" in report["text"]
+        curves.append(report["curves"]["learning"])
+    assert curves[0]["x"] == curves[1]["x"] and len(curves[0]["x"]) > 2
+    assert curves[0]["y"] == pytest.approx(curves[1]["y"], abs=1e-6)
 
 
 def test_a_tuned_encoder_learns_and_repeats(tmp_path):
