@@ -16,6 +16,7 @@ from trainers import api, nn
 from trainers.maths.moments import whiten
 from trainers.maths.surrogate import clipped, importance
 from trainers.nn.table import SeqTable, TableConfig
+from trainers.registry import read_config
 from trainers.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -210,6 +211,6 @@ def test_p3o_does_not_depend_on_how_the_batch_is_cut(tmp_path):
         assert one == pytest.approx(other, rel=5e-3, abs=2e-4)
 
 
-def test_one_answer_at_a_time_is_refused(tmp_path):
+def test_one_answer_at_a_time_is_refused():
     with pytest.raises(ValueError, match="at least 2"):
-        v1().train(v1().Config(micro_batch=1), None)
+        read_config("online/p3o", {"micro_batch": 1})
