@@ -216,8 +216,8 @@ def test_the_first_ratio_of_every_buffer_is_exactly_1_on_a_transformer_too_and_l
 def test_a_wrong_reading_of_pi_old_shows_in_the_first_ratio(tmp_path):
     wrong = method(
         "online/grpo",
-        'held["old"] = rollouts.read(rollouts.policy, samples, cuts(len(samples.y), config.minibatches))',
-        'held["old"] = rollouts.policy.logp_tok(samples.x, samples.y).detach()',
+        "old = rollouts.read(rollouts.policy, samples, cuts(len(samples.y), config.minibatches))",
+        "old = rollouts.policy.logp_tok(samples.x, samples.y).detach()",
     )
     log = ratios(wrong, byte_spec("online/grpo", tmp_path, "run", **SIX))
     assert abs(log[0]["val/first_ratio_max"] - 1.0) > 1e-3
