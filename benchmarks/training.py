@@ -35,11 +35,13 @@ DROPPED = 3
 """First steps that are not counted."""
 EPOCHS = 4
 """PPO's, over one buffer."""
-TASKS = ("dpo", "reward", "grpo", "ppo", "ppo_shared")
+TASKS = ("dpo", "reward", "grpo", "grpo_free", "ppo", "ppo_shared")
+GRPO = {"grpo": 0.04, "grpo_free": 0.0}
+"""With the KL to a reference in the loss, and without: TRL then reads no reference. The coefficient, on both sides."""
 PPO = ("ppo", "ppo_shared")
 """With a critic of its own, as TRL's; and with a head on the policy's trunk."""
 SHAPES = {"short": 32, "long": 256}
-LR = {"dpo": 1e-4, "reward": 1e-4, "grpo": 1e-3, "ppo": 3e-4, "ppo_shared": 3e-4}
+LR = {"dpo": 1e-4, "reward": 1e-4, "grpo": 1e-3, "grpo_free": 1e-3, "ppo": 3e-4, "ppo_shared": 3e-4}
 
 
 # ------------------------------------------------------------------------------ what both sides are given
@@ -191,20 +193,21 @@ def ours(task: str, shape: str, steps: int, folder: Path, side: str) -> None:
             config["control"] = False  # TRL has none
     else:
         config |= {
-            "steps": steps, "prompts_per_step": 2, "k": 8, "max_new_tokens": NEW, "kl_coef": 0.04,
+            "steps": steps, "prompts_per_step": 2, "k": 8, "max_new_tokens": NEW, "kl_coef": GRPO.get(task, 0.05),
             "missing_eos_penalty": 0.0, "watch": 0, "watch_every": 10_000, "micro_batch": 16,
         }  # fmt: skip
         storage.KINDS["rule"] = storage.REWARD_MODELS["rule"] = "benchmarks.training:Rule"
         (folder / "rule").mkdir(exist_ok=True)
         (folder / "rule" / "kibitz.json").write_text('{"kind": "rule", "config": {}}')
-        inputs["reward_model"] = str(folder / ("rule" if task == "grpo" else "classifier"))
+        inputs["reward_model"] = str(folder / ("rule" if task in GRPO else "classifier"))
         if task in PPO:
             config |= {"critic": "own" if task == "ppo" else "shared"}
-            config |= {"steps": EPOCHS * steps, "epochs": EPOCHS, "critic_warmup": 0, "kl_coef": 0.05}
+            config |= {"steps": EPOCHS * steps, "epochs": EPOCHS, "critic_warmup": 0}
     method = {
         "dpo": "direct/dpo",
         "reward": "reward/bradley_terry",
         "grpo": "online/grpo",
+        "grpo_free": "online/grpo",
         "ppo": "online/ppo",
         "ppo_shared": "online/ppo",
     }
@@ -271,11 +274,11 @@ def theirs(task: str, shape: str, steps: int, folder: Path) -> None:
         )
         model = AutoModelForSequenceClassification.from_pretrained(folder / "classifier")
         trainer = RewardTrainer(model=model, args=chosen, train_dataset=Dataset.from_list(rows[:8]), **common)
-    elif task == "grpo":
+    elif task in GRPO:
         from trl import GRPOConfig, GRPOTrainer
 
         chosen = GRPOConfig(
-            **settings, per_device_train_batch_size=16, num_generations=8, max_completion_length=NEW, beta=0.04,
+            **settings, per_device_train_batch_size=16, num_generations=8, max_completion_length=NEW, beta=GRPO[task],
             max_steps=steps,
         )  # fmt: skip
 
@@ -362,7 +365,7 @@ def child(python: str, side: str, task: str, shape: str, steps: int, folder: Pat
 
 def line(task: str, shape: str, middle: dict[str, dict[str, float]]) -> str:
     """One row of the table; tokens a second are new ones where there is sampling, all of the batch's elsewhere."""
-    tokens = 16 * (NEW if task in ("grpo", *PPO) else SHAPES[shape] + NEW)
+    tokens = 16 * (NEW if task in (*GRPO, *PPO) else SHAPES[shape] + NEW)
     us, them = (
         middle["ours"],
         middle.get("trl", {"cpu_ms": float("nan"), "rss_mb": float("nan"), "loss": float("nan")}),

@@ -297,7 +297,8 @@ METRICS: dict[str, Metric] = {
         "none",
         "Objective",
         "sequence_mean",
-        "Mean over answers of log pi - log ref. Below zero for many batches is a sign of a sampling error.",
+        "Mean over answers of log pi - log ref. Below zero for many batches is a sign of a sampling error. "
+        "Where kl_coef is 0 it is for the chart alone: of a random quarter of the prompts, and at least 8 answers.",
     ),
     "objective/sqrt_kl": Metric(
         "√KL",
@@ -435,8 +436,9 @@ METRICS: dict[str, Metric] = {
         "none",
         "Objective",
         "token_mean",
-        "Estimated from learned tokens as the loss has it: ratio times (ref/pi - 1 - log ref/pi). KTO: its reference "
-        "point, the mean log-ratio of whole answers to other prompts, at least 0.",
+        "Estimated from learned tokens as the loss has it: ratio times (ref/pi - 1 - log ref/pi); where kl_coef is "
+        "0, of a random quarter of the prompts. KTO: its reference point, the mean log-ratio of whole answers to other "
+        "prompts, at least 0.",
     ),
     "clip_ratio/low_mean": Metric(
         "Clipped below",
@@ -613,7 +615,8 @@ METRICS: dict[str, Metric] = {
         "none",
         "Policy",
         "mean",
-        "Of fresh samples under the reference: rising, they are no longer what it would say.",
+        "Of fresh samples under the reference: rising, they are no longer what it would say. Where kl_coef is 0, of "
+        "those that the KL is shown of.",
     ),
     "loss/policy_avg": Metric(
         "Policy loss",

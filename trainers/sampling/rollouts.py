@@ -34,6 +34,10 @@ PIECE = 16
 settings, so that the same ones are drawn."""
 MOST = 2.0
 """The most that a token counts because its sampler drew it more rarely than the policy would have."""
+LOOKED_AT = 4
+"""Where the KL is for the charts alone, the reference reads the answers to one prompt of so many."""
+LEAST = 8
+"""And to no fewer than so many answers, where there are as many."""
 ALARM_OVER = 20
 """Batches in a row over whose mean a KL below zero raises an alarm; one batch may well be below."""
 
@@ -65,18 +69,26 @@ class Scored:
     prompts: list[Prompt]
     texts: list[str]
     logp_ref: Tensor
-    """[N, T] log-probabilities under the reference, at the sampling temperature; 0 on padding."""
+    """[N, T] log-probabilities under the reference, at the sampling temperature; 0 on padding. Where the reference read
+    no more than a part, the policy's own stand in for the others."""
     score: Tensor
     """[N] what the reward model gives."""
     gold: Tensor | None
     """[N] what the stated rule gives, for the charts alone."""
     drawn_logp: Tensor | None = None
     """[N, T] the log-probabilities of a sampler that is not the policy itself; `samples.logp_tok` are the policy's."""
+    looked_at: Tensor | None = None
+    """[N] bool: the answers that the reference read; None where it read all."""
 
     @property
     def kl(self) -> Tensor:
-        """[N] log pi - log pi_ref of the whole answer."""
+        """[N] log pi - log pi_ref of the whole answer; 0 where the reference did not read it."""
         return (self.samples.logp_tok - self.logp_ref).sum(dim=1)
+
+    @property
+    def kl_looked_at(self) -> Tensor:
+        """The same, of the answers that the reference read: an unbiased sample of all."""
+        return self.kl if self.looked_at is None else self.kl[self.looked_at]
 
 
 class Rollouts:
@@ -98,17 +110,41 @@ class Rollouts:
 
     @torch.no_grad()
     def draw(self, rows: Sequence[int], k: int, generator: torch.Generator) -> Scored:
-        """k answers to each of these prompts, scored."""
-        return self._draw([self.questions[row] for row in rows], k, generator)
+        """k answers to each of these prompts, scored.
 
-    def _draw(self, asked: Sequence[Prompt], k: int, generator: torch.Generator) -> Scored:
+        Where kl_coef is 0 nothing is learned from the KL, and the reference reads a part of them, for the charts.
+        """
+        looked_at = None if self.run.knobs["kl_coef"] else self._some(len(rows), k)
+        return self._draw([self.questions[row] for row in rows], k, generator, looked_at)
+
+    def _some(self, prompts: int, k: int) -> Tensor:
+        """[prompts * k] bool: the answers to a part of the prompts, each as likely as the others to be in it.
+
+        By chances apart from those that answers are drawn with; the tokens so far say how far those have come.
+        """
+        count = min(prompts, max(-(-prompts // LOOKED_AT), -(-LEAST // k)))
+        chance = np.random.default_rng([self.run.seed, self.run.memory.get("num_tokens", 0)])
+        chosen = torch.zeros(prompts, dtype=torch.bool, device=self.run.device)
+        chosen[chance.choice(prompts, count, replace=False).tolist()] = True
+        return chosen.repeat_interleave(k)
+
+    def _draw(
+        self, asked: Sequence[Prompt], k: int, generator: torch.Generator, looked_at: Tensor | None = None
+    ) -> Scored:
         gold = self.run.gold
         samples, repeated, texts, drawn_logp = self._answers(asked, k, generator)
+        if looked_at is None or looked_at.all():
+            looked_at, logp_ref = None, self.read(self.reference, samples, [range(len(texts))])
+        else:
+            rows = looked_at.nonzero()[:, 0].tolist()
+            logp_ref = samples.logp_tok.clone()
+            logp_ref[rows] = self.read(self.reference, samples, [rows]).to(logp_ref.dtype)
         return Scored(
             samples=samples,
             prompts=repeated,
             texts=texts,
-            logp_ref=self.read(self.reference, samples, [range(len(texts))]),
+            logp_ref=logp_ref,
+            looked_at=looked_at,
             score=self.reward_model.score(repeated, texts).to(self.run.device),
             gold=torch.tensor([gold(*one) for one in zip(repeated, texts, strict=True)]) if gold else None,
             drawn_logp=drawn_logp,
@@ -156,7 +192,7 @@ class Rollouts:
         length = scored.samples.mask.sum(dim=1).double()
         ended = scored.samples.finished
         tally.add("objective/scores", scored.score)
-        tally.add("objective/kl", scored.kl)
+        tally.add("objective/kl", scored.kl_looked_at)
         tally.add("objective/non_score_reward", rewards - (scored.score if counted is None else counted))
         tally.add("objective/rlhf_reward", rewards)
         tally.add("objective/entropy", -scored.samples.logp_tok.sum(dim=1))

@@ -140,6 +140,7 @@ def fill(
         "weights": samples.weights,
         "mask": samples.mask & kept,
         "ref": scored.logp_ref,
+        "looked_at": scored.looked_at,
         "advantages": group_advantages(rewards.view(-1, config.k), config.scale).flatten(),
     }
     if config.epochs * config.minibatches > 1:
@@ -205,6 +206,9 @@ def policy_loss(
     first: bool,
 ) -> Iterator[Tensor]:
     """Parts of L for these rows of the buffer; `first` on the samples of the policy as it is."""
+    looked_at = buffer.get("looked_at")
+    if looked_at is not None:  # it was drawn at a beta of 0; another one holds from the next draw on
+        beta = 0.0
     tokens = buffer["mask"][rows].sum().clamp(min=1)
     for part in parts(rows, config.micro_batch):
         y, ref, mask, advantages = (buffer[name][part] for name in ("y", "ref", "mask", "advantages"))
@@ -215,7 +219,8 @@ def policy_loss(
             logp_tok, old, ref, advantages, mask, kl_coef=beta, clip_low=config.clip_low,
             clip_high=config.clip_high, tokens=tokens,
         )  # fmt: skip
-        observe(tally, logp_tok.detach(), old, ref, advantages, mask, config, first)
+        known = mask if looked_at is None else mask & looked_at[part, None]
+        observe(tally, logp_tok.detach(), old, ref, advantages, mask, known, config, first)
 
 
 def observe(
@@ -225,13 +230,14 @@ def observe(
     ref: Tensor,
     advantages: Tensor,
     mask: Tensor,
+    known: Tensor,
     config: Config,
     first: bool,
 ) -> None:
-    """How far the policy has gone from pi_old and from the reference, and how often that was too far."""
+    """How far the policy has gone from pi_old, and from the reference where it is `known` [b, T]; how often too far."""
     ratio = importance(logp_tok, old)
     ratios(tally, ratio[mask], first)
-    tally.add("kl", corrected(k3(logp_tok, ref), ratio)[mask])
+    tally.add("kl", corrected(k3(logp_tok, ref), ratio)[known])
     low = (ratio < 1 - config.clip_low) & (advantages[:, None] < 0)
     high = (ratio > 1 + config.clip_high) & (advantages[:, None] > 0)
     tally.add("clip_ratio/low_mean", low[mask].float())

@@ -236,7 +236,8 @@ def fill(
     tally.add("objective/score_running_std", torch.tensor(moments.std, dtype=torch.float64))
     tally.add("policy/entropy_avg", -old[mask])
     tally.add("policy/ppl", (-old[mask].mean()).exp())
-    tally.add("policy/ref_ppl", (-scored.logp_ref[mask].mean()).exp())
+    known = mask if scored.looked_at is None else mask & scored.looked_at[:, None]
+    tally.add("policy/ref_ppl", (-scored.logp_ref[known].mean()).exp())
     tally.add("val/num_eos_tokens", samples.finished.float())
     tally.add("val/vpred", values[mask])
     tally.add("val/returns", returns[mask])
