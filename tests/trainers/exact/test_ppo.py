@@ -223,6 +223,16 @@ def test_a_warm_up_that_leaves_the_policy_no_step_is_refused(tmp_path):
 
 
 @both_critics
+def test_the_policys_warm_up_begins_when_the_policy_begins_to_learn(critic, tmp_path):
+    """6 steps are the critic's alone; the rate of the 8 that follow rises over 4 and falls over the rest."""
+    config = {**SMALL, "steps": 14, "critic_warmup": 1, "critic": critic, "lr": 1e-3, "warmup": 0.5}
+    spec = byte_spec("online/ppo", tmp_path, "run", **config)
+    assert api.execute(spec) == 0
+    found = [row["learning_rate"] / 1e-3 for row in rows(spec.home)][6:]
+    assert found == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 0.75, 0.5, 0.25])
+
+
+@both_critics
 def test_the_first_ratio_of_every_buffer_is_exactly_1(critic, tmp_path):
     config = {**SMALL, "steps": 13, "critic_warmup": 1, "critic": critic}
     spec = byte_spec("online/ppo", tmp_path, "run", **config)

@@ -112,7 +112,7 @@ class Config:
     micro_batch: Count = 64
     """Answers in memory at once; the step does not depend on it."""
     warmup: Share = 0.05
-    """Share of the steps over which the learning rates rise; afterwards they fall to 0."""
+    """Share of a network's own steps over which its learning rate rises; afterwards it falls to 0."""
     weight_decay: NonNegative = 0.0
     """AdamW's weight decay, on matrices."""
     clip: Positive = 1.0
@@ -155,7 +155,10 @@ def train(config: Config, run: Run) -> None:
             read = fill(buffer, rollouts, critic, scored, config, tally, step > alone)
         rows = minibatch(step, len(buffer), config.epochs, config.minibatches, run.seed)
         first = scored is not None
-        pace = anneal(step, config.steps, config.warmup)
+        pace = anneal(step, config.steps, config.warmup)  # the critic's
+        own_pace = (
+            anneal(step - alone, config.steps - alone, config.warmup) if step > alone else 0.0
+        )  # the policy's
         if step <= alone:  # the critic alone; on a shared trunk, its head alone
             losses = value_losses(critic, buffer, rows, config, tally)
             critic_rate = run.knobs["lr"] if config.critic == "shared" else config.critic_lr
@@ -163,11 +166,11 @@ def train(config: Config, run: Run) -> None:
         elif config.critic == "shared":
             demos = [shown[i] for i in next(order)] if order is not None else []
             both_losses = joint_losses(policy, critic, buffer, rows, demos, config, tally, first, read)
-            taken = descend(optimiser, both_losses, run.knobs["lr"] * pace, config.clip)
+            taken = descend(optimiser, both_losses, run.knobs["lr"] * own_pace, config.clip)
         else:
             demos = [shown[i] for i in next(order)] if order is not None else []
             losses = policy_losses(policy, buffer, rows, demos, config, tally, first, read)
-            taken = descend(optimiser, losses, run.knobs["lr"] * pace, config.clip)
+            taken = descend(optimiser, losses, run.knobs["lr"] * own_pace, config.clip)
             losses = value_losses(critic, buffer, rows, config, tally, read)
             other = descend(critic_optimiser, losses, config.critic_lr * pace, config.clip)
             taken |= {"loss": taken["loss"] + other["loss"], "val/grad_norm": other["grad_norm"]}
