@@ -83,6 +83,15 @@ class Entry:
         return "robot_policy" in (self.produces, *self.inputs) or self.reads == ("clip_pair",)
 
     @property
+    def alone(self) -> str:
+        """Why it runs in one process; "" where several can share its gradients out."""
+        if self.family in ALONE:
+            return "trains nothing that could be shared out"
+        if self.on_cpu:
+            return "trains networks too small to be shared out"
+        return ""
+
+    @property
     def exact(self) -> str:
         """Why nothing but single precision will do; "" where its models may read in bfloat16, since they read answers
         that are given."""
@@ -509,8 +518,8 @@ def check_scale(
             "sharding", f"There is no sharding {sharding!r}. Expected one of {', '.join(SHARDINGS)}."
         )
     count = processes * nodes
-    if count > 1 and entry(method).family in ALONE:
-        raise ConfigError("processes", f"{method} trains nothing, so one process is all it can use.")
+    if count > 1 and (why := entry(method).alone):
+        raise ConfigError("processes", f"{method} {why}: it runs in one process, not in {count}.")
     if (count > 1) != (sharding != "none"):
         raise ConfigError(
             "sharding",

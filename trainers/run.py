@@ -551,10 +551,8 @@ def _seed_everything(seed: int) -> None:
 def _joined(spec: Spec) -> processes.Place:
     """This process's place among those of the run."""
     found = processes.join(spec.sharding, spec.processes * spec.nodes, spec.device)
-    if found.size > 1 and registry.entry(spec.method).family in registry.ALONE:
-        raise ValueError(
-            f"{spec.method} trains nothing that could be shared out: it runs in one process, not in {found.size}."
-        )
+    if found.size > 1 and (why := registry.entry(spec.method).alone):
+        raise ValueError(f"{spec.method} {why}: it runs in one process, not in {found.size}.")
     return found
 
 

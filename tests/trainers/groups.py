@@ -24,7 +24,7 @@ from trainers.run import Run, Spec
 
 assert sharding, "imported before processes are forked: it takes each of them a second"
 
-TRAINED = [name for name, one in METHODS.items() if one.family not in ("query", "search")]
+TRAINED = [name for name, one in METHODS.items() if not one.alone]
 
 
 def together(folder: Path, size: int, act: Callable[[int], Any]) -> list[Any]:

@@ -67,11 +67,18 @@ def test_two_processes_learn_what_one_learns(method, sharding, tmp_path):
     assert len([*tmp_path.glob("shared-*")]) == 2
 
 
-def test_a_method_that_trains_nothing_runs_in_one_process(tmp_path):
-    spec = replace(toy_spec("query/random", tmp_path), sharding="ddp")
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [
+        ("query/random", "query/random trains nothing that could be shared out"),
+        ("correction/yay", "correction/yay trains networks too small to be shared out"),
+    ],
+)
+def test_a_method_that_has_nothing_to_share_out_runs_in_one_process(method, why, tmp_path):
+    spec = replace(toy_spec(method, tmp_path), sharding="ddp")
 
     def refused(rank: int) -> str:
-        with pytest.raises(ValueError, match="query/random trains nothing that could be shared out"):
+        with pytest.raises(ValueError, match=why):
             Run(spec)
         return "refused"
 
