@@ -24,7 +24,8 @@ from torch.distributed.tensor.placement_types import Placement
 from trainers.processes import place
 
 NEVER = {
-    "write", "read", "encode", "encode_pair", "decode", "mask", "state_dict", "load_state_dict", "merged", "normalise",
+    "write", "read", "encode", "encode_pair", "cut", "decode", "mask", "state_dict", "load_state_dict", "merged",
+    "normalise",
 }  # fmt: skip
 """Methods of a model that use no weights, or must not be taken for its forward."""
 

@@ -159,6 +159,14 @@ class ByteTransformer(nn.Module):
         return [*ids, *rest[end:]]
 
     def encode(self, prompt: Prompt) -> Tensor:
+        return torch.tensor([BOS, *self._ids_of(prompt)[-(self.config.context // 2 - 1) :]])
+
+    def cut(self, prompt: Prompt, x: Tensor) -> bool:
+        half = self.config.context // 2
+        return len(x) >= half and len(self._ids_of(prompt)) > half - 1
+
+    def _ids_of(self, prompt: Prompt) -> list[int]:
+        """All of a prompt, but for BOS."""
         ids: list[int] = []
         if isinstance(prompt, str):
             ids += [USER, *self.tokens(prompt)]
@@ -170,8 +178,7 @@ class ByteTransformer(nn.Module):
                     )
                 ids += [ROLES[message.role], *self.tokens(message.content)]
                 ids += [EOS] if message.role == "assistant" else []
-        ids.append(ASSISTANT)
-        return torch.tensor([BOS, *ids[-(self.config.context // 2 - 1) :]])
+        return [*ids, ASSISTANT]
 
     def encode_pair(self, prompt: Prompt, answer: str) -> tuple[Tensor, Tensor]:
         y = [*self.tokens(answer), EOS]

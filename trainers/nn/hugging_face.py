@@ -116,6 +116,9 @@ class Text:
             y = self.tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]
         return torch.tensor(self._cut(x)), torch.tensor([*y, self.eos][: self.half])
 
+    def cut(self, prompt: Prompt, x: Tensor) -> bool:
+        return len(x) >= self.half and len(self._ids(self._text(prompt))) > self.half
+
     def decode(self, y: Tensor) -> str:
         ids = y.tolist()
         end = next((i for i, token in enumerate(ids) if token in self.stops or token == self.pad), len(ids))
@@ -200,6 +203,9 @@ class HuggingFacePolicy(nn.Module):
 
     def encode_pair(self, prompt: Prompt, answer: str) -> tuple[Tensor, Tensor]:
         return self.text.encode_pair(prompt, answer)
+
+    def cut(self, prompt: Prompt, x: Tensor) -> bool:
+        return self.text.cut(prompt, x)
 
     def decode(self, y: Tensor) -> str:
         return self.text.decode(y)

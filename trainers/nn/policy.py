@@ -94,6 +94,9 @@ class Policy(Protocol):
     def encode_pair(self, prompt: Prompt, answer: str) -> tuple[Tensor, Tensor]:
         """(x, y): `x` equals `encode(prompt)` for every answer, `y` ends with EOS."""
 
+    def cut(self, prompt: Prompt, x: Tensor) -> bool:
+        """Whether x, which `encode` made of this prompt, is no more than its end."""
+
     def decode(self, y: Tensor) -> str:
         """The text of one answer [T]: without EOS, padding, or anything after EOS."""
 

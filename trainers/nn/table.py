@@ -70,6 +70,9 @@ class SeqTable(nn.Module):
     def encode_pair(self, prompt: Prompt, answer: str) -> tuple[Tensor, Tensor]:
         return self.encode(prompt), torch.tensor(self.config.answer(answer))
 
+    def cut(self, prompt: Prompt, x: Tensor) -> bool:
+        return False
+
     def decode(self, y: Tensor) -> str:
         return "".join(self.config.symbols[i] for i in y.tolist() if i != self.pad)
 

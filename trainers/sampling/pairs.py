@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -10,10 +11,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from trainers.data import Batches, Preference
+from trainers.data import Batches, Preference, each
+from trainers.data.lazy import Lazy
 from trainers.fit import Tally, parts, parts_of_all
 from trainers.nn import Policy, collate, digest, load_policy
 from trainers.run import Run
+from trainers.sampling.truncation import Truncation
 
 Row = tuple[Tensor, Tensor, Tensor]
 """One preference as ids: prompt x, better answer y_w, worse answer y_l."""
@@ -25,6 +28,28 @@ def encode(policy: Policy, one: Preference) -> Row:
     """The ids of a preference, whose two answers share their prompt's."""
     x, y_w = policy.encode_pair(one.prompt, one.better)
     return x, y_w, policy.encode_pair(one.prompt, one.worse)[1]
+
+
+def readable(
+    run: Run, policy: Policy, wanted: Lazy[Preference], held_out: Lazy[Preference]
+) -> tuple[Lazy[Preference], Lazy[Preference], Lazy[Row]]:
+    """The preferences whose answers the policy can tell apart, to learn from and held out, and the rows of both.
+
+    Two answers that differ only behind what is read of them become the same ids. No step could set one above the other,
+    and as a decided pair they would count as wrong for ever.
+    """
+    everything = wanted + held_out
+    rows = each(everything, lambda one: encode(policy, one))
+    apart, truncation = [], Truncation(policy)
+    for number, (one, (x, y_w, y_l)) in enumerate(zip(everything, rows, strict=True)):
+        truncation.add(one.prompt, x, (y_w, y_l))
+        if not torch.equal(y_w, y_l):
+            apart.append(number)
+    truncation.alike = len(rows) - len(apart)
+    truncation.tell(run)
+    first = bisect_left(apart, len(wanted))
+    kept = [number - len(wanted) for number in apart[first:]]
+    return wanted.at(apart[:first]), held_out.at(kept), rows.at(apart)
 
 
 def logp_tok(policy: Policy, rows: Sequence[Row]) -> Tensor:

@@ -22,6 +22,7 @@ from trainers.maths.logprobs import entropy, gather_logp
 from trainers.nn import collate, digest, load_policy, save
 from trainers.registry import Count, NonNegative, Part, Positive, Share
 from trainers.run import Run
+from trainers.sampling.truncation import Truncation
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ def train(config: Config, run: Run) -> None:
     records = read_records(run.snapshot, ("demonstration", "correction", "pair"))
     wanted, kept = (flattened(part, demonstrated) for part in split(records, config.held_out))
     rows = each(wanted + kept, lambda one: policy.encode_pair(one[0], one[1]))
+    truncation = Truncation(policy)
+    for (prompt, _, _), (x, y) in zip(wanted + kept, rows, strict=True):
+        truncation.add(prompt, x, (y,))
+    truncation.tell(run)
     weights = torch.tensor([weight for _, _, weight in wanted + kept], device=run.device)
     lengths = torch.tensor([len(y) for _, y in rows], device=run.device)
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainers.data import Batches, each, preferences, read_records, split
+from trainers.data import Batches, preferences, read_records, split
 from trainers.fit import Tally, fit, parts
 from trainers.nn import Policy, digest, load_policy, save
 from trainers.registry import Count, NonNegative, Part, Positive, Share
@@ -57,9 +57,8 @@ class Config:
 def train(config: Config, run: Run) -> None:
     policy = load_policy(run.input("policy"), run.device).eval()  # eval: dropout off, also while training
     train_part, kept = split(read_records(run.snapshot, ("pair", "ranking", "correction")), config.held_out)
-    wanted, held_out = preferences(train_part), preferences(kept)
+    wanted, held_out, rows = pairs.readable(run, policy, preferences(train_part), preferences(kept))
     everything = wanted + held_out
-    rows = each(everything, lambda one: pairs.encode(policy, one))
     lengths = [len(y_w) + len(y_l) for _, y_w, y_l in rows[: len(wanted)]]
     batches = Batches(lengths, config.batch_size, run.seed)
     reference = pairs.reference_logps(run, policy, rows, batches, config.micro_batch, logps)  # [N, 2]

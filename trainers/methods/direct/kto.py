@@ -31,6 +31,7 @@ from trainers.records import Correction, Pair, Prompt, Rating, Record
 from trainers.registry import Count, NonNegative, Part, Positive, Share
 from trainers.run import Run
 from trainers.sampling import pairs
+from trainers.sampling.truncation import Truncation
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,10 @@ def train(config: Config, run: Run) -> None:
     wanted, held_out = flattened(train_part, opinions), flattened(kept, opinions)
     everything = wanted + held_out
     answers = each(everything, lambda one: policy.encode_pair(one.prompt, one.answer))
+    truncation = Truncation(policy)
+    for one, (x, y) in zip(everything, answers, strict=True):
+        truncation.add(one.prompt, x, (y,))
+    truncation.tell(run)
     others = mismatched((one.prompt for one in everything), len(wanted), run.seed)
     rows = each(range(len(answers)), lambda i: (*answers[i], answers[others[i]][1]))
     lengths = [len(y) for _, y, _ in rows[: len(wanted)]]

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainers.data import Batches, each, preferences, read_records, split
+from trainers.data import Batches, preferences, read_records, split
 from trainers.fit import Tally, fit, parts
 from trainers.nn import Policy, digest, load_policy, save
 from trainers.registry import Count, NonNegative, Part, Positive, Share
@@ -58,9 +58,8 @@ class Config:
 def train(config: Config, run: Run) -> None:
     policy = load_policy(run.input("policy"), run.device).eval()  # eval: dropout off, also while training
     train_part, kept = split(read_records(run.snapshot, ("pair", "ranking", "correction")), config.held_out)
-    wanted, held_out = preferences(train_part), preferences(kept)
+    wanted, held_out, rows = pairs.readable(run, policy, preferences(train_part), preferences(kept))
     everything = wanted + held_out
-    rows = each(everything, lambda one: pairs.encode(policy, one))
     lengths = pairs.lengths(rows, run.device)  # [N, 2]
     weights = torch.tensor([one.weight for one in everything], device=run.device)
     decided = torch.tensor([one.decided for one in everything], device=run.device)

@@ -20,6 +20,7 @@ EVENT_TONES = {
     "failed": "bad",
     "worker_lost": "bad",
     "alarm": "bad",
+    "truncated": "warn",
     "set": "warn",
     "stop": "warn",
     "pause": "warn",
