@@ -222,7 +222,7 @@ def draw(asked: Sequence[Hashable], seed: int, member: int) -> list[int]:
     for row, prompt in enumerate(asked):
         of_prompt.setdefault(prompt, []).append(row)
     prompts = list(of_prompt)
-    chance = torch.Generator().manual_seed(1_000_003 * seed + member)
+    chance = torch.Generator().manual_seed((1_000_003 * seed + member) % 2**63)
     drawn = torch.randint(len(prompts), (len(prompts),), generator=chance).tolist()
     return [row for place in drawn for row in of_prompt[prompts[place]]]
 
