@@ -1,6 +1,11 @@
 """How well reward models learn what people preferred: accuracy, calibration and foresight on held-out dialogues.
 
     python benchmarks/reward.py DATA [--models frozen tuned ensemble] [--folds 5] [--seeds 1]
+    python benchmarks/reward.py DATA --models ensemble alike --seeds 3
+    python benchmarks/reward.py DATA --models decay
+
+`alike` is an ensemble whose members all start at 0; `decay` is the frozen encoder's head under other weight decays, and
+for more epochs.
 
 DATA is a file of preferences in TRL's spelling (JSON lines, gzipped or not), or a folder with hh_harmless.jsonl.gz;
 without it KIBITZ_DATA names that folder. Dialogues fall into folds by their first turn, so that no dialogue, and none
@@ -20,6 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -40,6 +46,7 @@ from trainers.sampling import scorers
 
 FROZEN = bradley_terry.Config()
 TUNED = replace(FROZEN, epochs=3)
+DECAYS, EPOCHS = (0.1, 3.0, 10.0), (3, 5, 8)
 MEMBERS, SPREAD = 8, 1.0
 """Of an ensemble: heads on the frozen encoder, and how far their scores differ before training."""
 
@@ -129,7 +136,20 @@ def measure(name: str, judged: Sequence[Preference], fold: Sequence[int], seed: 
         fresh, config = lambda: EncoderReward(EncoderRewardConfig()).eval(), FROZEN
     rows = encoded(fresh(), judged)
     print(f"  {name}: texts read in {time.process_time() - began:.0f} CPU-s", flush=True)
-    if name != "ensemble":
+    if name == "decay":
+        table = []
+        for decay, epochs in product(DECAYS, EPOCHS):
+            changed = replace(FROZEN, weight_decay=decay, epochs=epochs)
+            found, cost = crossed(
+                fold,
+                lambda chosen, one, given=changed: margins(
+                    learn(fresh(), rows, chosen, given, seed), rows, held(fold, one)
+                ),
+                f"weight decay {decay:g}, {epochs} epochs",
+            )
+            table.append(line(f"frozen, weight decay {decay:g}, {epochs} epochs", found, judged, fold, cost))
+        return table
+    if name not in ("ensemble", "alike"):
         inside, cost = crossed(
             fold,
             lambda chosen, one: margins(learn(fresh(), rows, chosen, config, seed), rows, held(fold, one)),
@@ -152,18 +172,23 @@ def measure(name: str, judged: Sequence[Preference], fold: Sequence[int], seed: 
 
     opinions, cost = crossed(
         fold,
-        lambda chosen, one: torch.stack(members(fresh(), rows, judged, chosen, held(fold, one), seed)),
+        lambda chosen, one: torch.stack(
+            members(
+                fresh(), rows, judged, chosen, held(fold, one), seed, SPREAD if name == "ensemble" else 0.0
+            )
+        ),
         name,
         (MEMBERS,),
     )
     together = opinions.mean(dim=0)
     area, low, high = auroc(conflict(opinions), together <= 0)
     plain, *_ = auroc(-together.abs(), together <= 0)
-    return [
-        line(f"ensemble of {MEMBERS}", together, judged, fold, cost),
-        f"\nErrors foreseen by its members' disagreement: AUROC {area:.3f} ({low:.3f} to {high:.3f}); "
-        f"by small margins {plain:.3f}.",
-    ]
+    print(
+        f"  {name}, seed {seed}: a single member {right(opinions).mean():.1%}; errors foreseen by its members' "
+        f"disagreement, AUROC {area:.3f} ({low:.3f} to {high:.3f}); by small margins {plain:.3f}.",
+        flush=True,
+    )
+    return [line(f"{name} of {MEMBERS}, seed {seed}", together, judged, fold, cost)]
 
 
 def held(fold: Sequence[int], one: int) -> list[int]:
@@ -177,6 +202,7 @@ def members(
     chosen: Sequence[int],
     apart: Sequence[int],
     seed: int,
+    spread: float,
 ) -> list[Tensor]:
     """Each member's margins: a start and a draw of the prompts of its own, as in reward/ensemble."""
     from trainers.methods.reward.ensemble import draw
@@ -188,7 +214,7 @@ def members(
         chance = torch.Generator().manual_seed(MEMBERS * seed + number)
         for weight in member.parameters():
             if weight.dim() == 2:
-                nn.init.normal_(weight, std=SPREAD * weight.shape[1] ** -0.5, generator=chance)
+                nn.init.normal_(weight, std=spread * weight.shape[1] ** -0.5, generator=chance)
         drawn = [chosen[place] for place in draw([judged[row].prompt for row in chosen], seed, number)]
         found.append(margins(learn(member, rows, drawn, FROZEN, seed + number), rows, apart))
     return found
