@@ -201,7 +201,7 @@ def test_rloos_estimator_has_exactly_the_enumerated_gradient_as_its_expectation(
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        ("return k / (k - 1) * (rewards", "return (rewards"),
+        ("return k / (k - 1) * centred(rewards)", "return centred(rewards)"),
         ("scored.score - beta * scored.kl", "scored.score + beta * scored.kl"),
         ("policy.logp_tok(x, y, config.temperature)", "policy.logp_tok(x, y)"),
         ("logp_tok.sum(dim=1)).sum() / len(advantages)", "logp_tok.mean(dim=1)).sum() / len(advantages)"),
