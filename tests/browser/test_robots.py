@@ -398,10 +398,11 @@ def test_a_robot_that_lives_faster_is_driven_as_fast(page, robot):
     )
     page.wait_for_function(f"() => {STATE}[0] < -0.8")
     went = page.evaluate("went")
-    halts = [one for one, other in zip(went[3:], went[4:], strict=False) if other >= one]
-    assert len(halts) <= len(went) / 10, (
-        went
-    )  # an action that comes too seldom leaves it standing between two
+    # An action that comes too seldom leaves it standing between two, again and again; a machine that is busy for a moment
+    # halts it once, for however long.
+    three = zip(went[2:], went[3:], went[4:], strict=False)
+    halts = [one for before, one, after in three if before > one <= after]
+    assert len(halts) <= len(went) / 10, went
 
 
 def test_who_only_watches_drives_nothing_whatever_they_press(page, robot, browser, site):

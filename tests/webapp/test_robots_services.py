@@ -637,11 +637,14 @@ def test_a_worker_writes_its_name_into_what_it_claims(ada):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_run_that_is_taught_is_sent_when_all_of_it_is_written(session, ada, monkeypatch):
+def test_a_run_that_is_taught_is_sent_when_all_of_it_is_written(session, ada, settings, monkeypatch):
     obeyed(session, ada, 4, 9)
     lived(session.takes.get())
+    folder = settings.MODELS / "r"
+    folder.mkdir(parents=True)
+    (folder / "kibitz.json").write_text('{"kind": "yay_robot"}')
     policy = Artifact.objects.create(
-        study=session.study, kind="robot_policy", name="r", path="x", digest="0", size=0
+        study=session.study, kind="robot_policy", name="r", path="models/r", digest="0", size=0
     )
     Session.objects.update(pilot="policy", policy=policy)
     session.refresh_from_db()
