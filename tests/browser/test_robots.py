@@ -398,8 +398,8 @@ def test_a_robot_that_lives_faster_is_driven_as_fast(page, robot):
     )
     page.wait_for_function(f"() => {STATE}[0] < -0.8")
     went = page.evaluate("went")
-    # An action that comes too seldom leaves it standing between two, again and again; a machine that is busy for a moment
-    # halts it once, for however long.
+    # An action that comes too seldom leaves it standing between two, again and again; a machine that is busy halts it
+    # once, for however long.
     three = zip(went[2:], went[3:], went[4:], strict=False)
     halts = [one for before, one, after in three if before > one <= after]
     assert len(halts) <= len(went) / 10, went

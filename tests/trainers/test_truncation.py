@@ -66,11 +66,12 @@ def test_of_both_parts_those_pairs_are_left_out_whose_answers_are_the_same_to_th
         Spec("direct/dpo", tmp_path / "run", inputs={"policy": str(nn.save(policy, tmp_path / "policy"))})
     )
     parts = asked("-a", "b", "-c", "d"), asked("e", "-f", "g")
-    wanted, held_out, kept = pairs.readable(run, policy, *parts)
+    wanted, held_out, kept, lengths = pairs.readable(run, policy, *parts)
     assert [one.prompt for one in wanted] == ["b", "d"] and [one.prompt for one in held_out] == ["e", "g"]
     whole = [policy.encode_pair(prompt, "yes") for prompt in "bdeg"]
     for (x, y_w, y_l), (prompt, yes) in zip(kept, whole, strict=True):
         assert torch.equal(x, prompt) and torch.equal(y_w, yes) and not torch.equal(y_l, yes)
+    assert lengths.tolist() == pairs.lengths(kept, torch.device("cpu")).tolist() == [[4, 3]] * 4
 
 
 def test_texts_that_a_policy_reads_whole_are_not_spoken_of(tmp_path):

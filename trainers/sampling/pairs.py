@@ -32,24 +32,27 @@ def encode(policy: Policy, one: Preference) -> Row:
 
 def readable(
     run: Run, policy: Policy, wanted: Lazy[Preference], held_out: Lazy[Preference]
-) -> tuple[Lazy[Preference], Lazy[Preference], Lazy[Row]]:
-    """The preferences whose answers the policy can tell apart, to learn from and held out, and the rows of both.
+) -> tuple[Lazy[Preference], Lazy[Preference], Lazy[Row], Tensor]:
+    """The preferences whose answers the policy can tell apart, to learn from and held out, the rows of both, and the
+    tokens [N, 2] of their two answers.
 
     Two answers that differ only behind what is read of them become the same ids. No step could set one above the other,
     and as a decided pair they would count as wrong for ever.
     """
     everything = wanted + held_out
     rows = each(everything, lambda one: encode(policy, one))
-    apart, truncation = [], Truncation(policy)
+    apart, tokens, truncation = [], [], Truncation(policy)
     for number, (one, (x, y_w, y_l)) in enumerate(zip(everything, rows, strict=True)):
         truncation.add(one.prompt, x, (y_w, y_l))
         if not torch.equal(y_w, y_l):
             apart.append(number)
+            tokens.append((len(y_w), len(y_l)))
     truncation.alike = len(rows) - len(apart)
     truncation.tell(run)
     first = bisect_left(apart, len(wanted))
     kept = [number - len(wanted) for number in apart[first:]]
-    return wanted.at(apart[:first]), held_out.at(kept), rows.at(apart)
+    lengths = torch.tensor(tokens, dtype=torch.int64, device=run.device).view(-1, 2)
+    return wanted.at(apart[:first]), held_out.at(kept), rows.at(apart), lengths
 
 
 def logp_tok(policy: Policy, rows: Sequence[Row]) -> Tensor:

@@ -56,10 +56,9 @@ class Config:
 def train(config: Config, run: Run) -> None:
     policy = load_policy(run.input("policy"), run.device).eval()  # eval: dropout off, also while training
     train_part, kept = split(read_records(run.snapshot, ("pair", "ranking", "correction")), config.held_out)
-    wanted, held_out, rows = pairs.readable(run, policy, preferences(train_part), preferences(kept))
+    wanted, held_out, rows, lengths = pairs.readable(run, policy, preferences(train_part), preferences(kept))
     everything = wanted + held_out
-    lengths = [len(y_w) + len(y_l) for _, y_w, y_l in rows[: len(wanted)]]
-    batches = Batches(lengths, config.batch_size, run.seed)
+    batches = Batches(lengths[: len(wanted)].sum(dim=1).tolist(), config.batch_size, run.seed)
     reference = pairs.reference_logps(run, policy, rows, batches, config.micro_batch, logps)  # [N, 2]
     weights = torch.tensor([one.weight for one in everything], device=run.device)
     decided = torch.tensor([one.decided for one in everything], device=run.device)

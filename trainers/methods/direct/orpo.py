@@ -58,9 +58,8 @@ class Config:
 def train(config: Config, run: Run) -> None:
     policy = load_policy(run.input("policy"), run.device).eval()  # eval: dropout off, also while training
     train_part, kept = split(read_records(run.snapshot, ("pair", "ranking", "correction")), config.held_out)
-    wanted, held_out, rows = pairs.readable(run, policy, preferences(train_part), preferences(kept))
+    wanted, held_out, rows, lengths = pairs.readable(run, policy, preferences(train_part), preferences(kept))
     everything = wanted + held_out
-    lengths = pairs.lengths(rows, run.device)  # [N, 2]
     weights = torch.tensor([one.weight for one in everything], device=run.device)
     decided = torch.tensor([one.decided for one in everything], device=run.device)
 
