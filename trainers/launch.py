@@ -7,6 +7,7 @@ LOST: whoever started the run starts it again, and it goes on from its newest ch
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from trainers.processes import LOST
 from trainers.run import Spec, die_with
@@ -40,7 +42,20 @@ def follow(path: Path) -> int:
     die_with(spec.parent)
     from trainers import api
 
-    return api.execute(spec)
+    code = api.execute(spec)
+    return _leave(code) if inside else code
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends a process of a group that has done its work, at once.
+
+    On the interpreter's own way out a thread of the group's may still be under way; then the process aborts, and a run
+    that was finished would count as killed.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _start(path: Path, spec: Spec) -> int:
